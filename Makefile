@@ -1,0 +1,55 @@
+# make demo    the main job on generated data, in a folder of its own
+# make test    every test; sets up first
+# make check   lint, types, import contracts, tests: what CI runs
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check lint types imports setup lock bench soak clean help
+
+help:
+	@sed -n 's/^# make/  make/p' Makefile
+
+setup: $(STAMP)
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@echo "setting up $(VENV) (a minute or two the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Lemonade needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/lemonade demo
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -m "not soak"
+
+soak: $(STAMP)
+	@$(BIN)/python -m pytest -m soak
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+imports: $(STAMP)
+	@$(BIN)/lint-imports
+
+check: lint types imports test
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/main_job.py
+
+# The lock names versions only, no index host; `uv` is not needed to install from it.
+lock:
+	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --output-file requirements.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --extra dev --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What we know: settings, file types, the ledger of every file and batch, errors and logs."""

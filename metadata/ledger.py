@@ -1,0 +1,581 @@
+"""The ledger: the fate of every source file and every micro-batch, and the only writer of their states.
+
+Each method is one transaction. The legal moves between states stand in `metadata.states`; any other raises Fatal, for
+it means that the books and the program disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from metadata.clock import Clock
+from metadata.database import Database
+from metadata.errors import Fatal
+from metadata.models import Batch, BatchDataFile, BatchFile, SourceFile, SummaryDay
+from metadata.states import BATCH_MOVES, FILE_MOVES, BatchState, FileState, FlushReason
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What intake learned of a source file when it took it out of `incoming/`."""
+
+    file_id: str
+    name: str  #: its name in incoming/
+    prefix: str | None  #: None when the name is no data file's
+    filename_time: datetime | None
+    size_bytes: int
+    modified_at: datetime
+    noticed_by: Literal["event", "scan"]
+    noticed_at: datetime
+    digest: str | None = None  #: SHA-256 in hexadecimal; None for files that were not claimed
+
+
+@dataclass(frozen=True)
+class NewFile:
+    """A row that intake adds: the file was claimed, held or refused, and is at `path` now."""
+
+    arrival: Arrival
+    state: Literal[FileState.CLAIMED, FileState.HELD, FileState.FAILED]
+    path: str
+    file_type: str | None = None
+    code: str | None = None  #: why it was refused
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class HeldClaim:
+    """A held file that was taken into processing/<type>/ and digested."""
+
+    file_id: str
+    file_type: str
+    path: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class WaitingTotal:
+    """How much is claimed of one type."""
+
+    file_type: str
+    files: int
+    bytes: int
+    oldest: datetime | None  #: when the first of them was claimed
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What decoding made of one source file.
+
+    `outcome`: `loaded` (its rows are in the batch's data files), `failed` (could not be read), `error` (its records
+    break the schema), `changed` (other bytes than were claimed: claimed again with the digest and size given here) or
+    `missing` (it is no longer there).
+    """
+
+    file_id: str
+    outcome: Literal["loaded", "failed", "error", "changed", "missing"]
+    records: int = 0
+    rows: int = 0
+    rejected: int = 0
+    code: str | None = None
+    message: str | None = None
+    digest: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A Parquet data file on disk that no snapshot points to yet."""
+
+    path: str
+    table_name: str  #: namespace.table
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What Plan decided: a batch of files (None when nothing is left), duplicates, and copies that have to wait."""
+
+    batch: Batch | None
+    files: list[SourceFile]
+    duplicates: list[SourceFile]
+    waiting: list[SourceFile]  #: copies of a file in flight; they stay claimed until its fate is known
+
+
+class Ledger:
+    """The books, on the metadata database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self.clock = clock
+
+    # -- arrivals: watcher.intake -------------------------------------------------------------------------------
+
+    def add_many(self, files: Sequence[NewFile]) -> None:
+        """Files were taken out of incoming/: all of these rows, or none."""
+        if not files:
+            return
+        now = self.clock.now()
+        rows = [
+            {
+                "id": file.arrival.file_id,
+                "name": file.arrival.name,
+                "prefix": file.arrival.prefix,
+                "file_type": file.file_type,
+                "filename_time": file.arrival.filename_time,
+                "size_bytes": file.arrival.size_bytes,
+                "digest": file.arrival.digest,
+                "modified_at": file.arrival.modified_at,
+                "state": file.state.value,
+                "path": file.path,
+                "attempts": 0,
+                "noticed_by": file.arrival.noticed_by,
+                "noticed_at": file.arrival.noticed_at,
+                "claimed_at": now if file.state is FileState.CLAIMED else None,
+                "settled_at": now if file.state is FileState.FAILED else None,
+                "code": file.code,
+                "message": file.message,
+            }
+            for file in files
+        ]
+        with self.database.writing() as session:
+            session.execute(insert(SourceFile), rows)
+
+    def add_claimed(self, arrival: Arrival, file_type: str, path: str) -> None:
+        """A file was taken into processing/<type>/ and digested."""
+        self.add_many([NewFile(arrival, FileState.CLAIMED, path, file_type)])
+
+    def add_held(self, arrival: Arrival, path: str) -> None:
+        """A file that no active type takes was put into held/<prefix>/."""
+        self.add_many([NewFile(arrival, FileState.HELD, path)])
+
+    def add_refused(self, arrival: Arrival, path: str, code: str, message: str, file_type: str | None = None) -> None:
+        """A file was refused before anybody looked into it, and put into failed/."""
+        self.add_many([NewFile(arrival, FileState.FAILED, path, file_type, code, message)])
+
+    def claim_held_many(self, claims: Sequence[HeldClaim]) -> None:
+        """The type of held files is active now; they were taken into processing/<type>/. All of them, or none."""
+        if not claims:
+            return
+        now = self.clock.now()
+        with self.database.writing() as session:
+            for claim in claims:
+                row = _file(session, claim.file_id)
+                _move_file(row, FileState.CLAIMED)
+                row.file_type, row.path, row.claimed_at = claim.file_type, claim.path, now
+                row.digest, row.size_bytes = claim.digest, claim.size_bytes
+
+    def claim_held(self, file_id: str, file_type: str, path: str, digest: str, size_bytes: int) -> None:
+        """One held file's type is active now; it was taken into processing/<type>/."""
+        self.claim_held_many([HeldClaim(file_id, file_type, path, digest, size_bytes)])
+
+    def held(self) -> list[SourceFile]:
+        """All held files, oldest first."""
+        return self.files(state=FileState.HELD)
+
+    def refuse_claimed(self, file_id: str, path: str, code: str, message: str) -> None:
+        """A claimed or held file cannot go on (its bytes are gone or unreadable); it was moved to failed/ at `path`."""
+        with self.database.writing() as session:
+            row = _file(session, file_id)
+            if row.state == FileState.HELD:
+                _move_file(row, FileState.CLAIMED)
+            _move_file(row, FileState.FAILED)
+            row.path, row.code, row.message, row.settled_at = path, code, message, self.clock.now()
+
+    def mark_missing(self, file_id: str, message: str) -> None:
+        """A person removed the file; legal from every state."""
+        with self.database.writing() as session:
+            row = _file(session, file_id)
+            row.state, row.message, row.settled_at = FileState.MISSING, message, self.clock.now()
+
+    def known_among(self, paths: Sequence[str]) -> set[str]:
+        """Those of `paths` at which the ledger has a file; one that a person removed and put back is not known."""
+        known: set[str] = set()
+        with self.database.reading() as session:
+            for start in range(0, len(paths), 500):
+                some = paths[start : start + 500]
+                query = select(SourceFile.path).where(SourceFile.path.in_(some), SourceFile.state != FileState.MISSING)
+                known.update(session.scalars(query))
+        return known
+
+    def set_path(self, file_id: str, path: str) -> None:
+        """A file was moved."""
+        with self.database.writing() as session:
+            _file(session, file_id).path = path
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def files(
+        self,
+        *,
+        state: FileState | None = None,
+        file_type: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> list[SourceFile]:
+        """Source files in the order in which they were noticed."""
+        query = select(SourceFile).order_by(SourceFile.id.desc() if newest_first else SourceFile.id).limit(limit)
+        if state is not None:
+            query = query.where(SourceFile.state == state.value)
+        if file_type is not None:
+            query = query.where(SourceFile.file_type == file_type)
+        if name is not None:
+            query = query.where(SourceFile.name == name)
+        with self.database.reading() as session:
+            return list(session.scalars(query))
+
+    def waiting(self, file_type: str | None = None) -> list[SourceFile]:
+        """Claimed files, oldest first: what the buffers hold."""
+        return self.files(state=FileState.CLAIMED, file_type=file_type)
+
+    def waiting_totals(self) -> list[WaitingTotal]:
+        """How much waits of each type; cheaper than `waiting()` when nobody needs the files themselves."""
+        query = (
+            select(
+                SourceFile.file_type,
+                func.count(),
+                func.sum(SourceFile.size_bytes),
+                func.min(SourceFile.claimed_at, type_=SourceFile.claimed_at.type),
+            )
+            .where(SourceFile.state == FileState.CLAIMED.value, SourceFile.file_type.is_not(None))
+            .group_by(SourceFile.file_type)
+        )
+        with self.database.reading() as session:
+            return [WaitingTotal(str(kind), n, int(size), oldest) for kind, n, size, oldest in session.execute(query)]
+
+    def batches(
+        self,
+        *,
+        file_type: str | None = None,
+        state: BatchState | None = None,
+        flush_id: str | None = None,
+        limit: int | None = None,
+    ) -> list[Batch]:
+        """Micro-batches, newest first."""
+        query = select(Batch).order_by(Batch.id.desc()).limit(limit)
+        if file_type is not None:
+            query = query.where(Batch.file_type == file_type)
+        if state is not None:
+            query = query.where(Batch.state == state.value)
+        if flush_id is not None:
+            query = query.where(Batch.flush_id == flush_id)
+        with self.database.reading() as session:
+            return list(session.scalars(query))
+
+    def batch(self, batch_id: str) -> Batch:
+        """One batch; Fatal when it is not in the books."""
+        with self.database.reading() as session:
+            return _batch(session, batch_id)
+
+    def batch_files(self, batch_id: str) -> list[SourceFile]:
+        """The source files that batch `batch_id` is about now, oldest first."""
+        query = select(SourceFile).where(SourceFile.batch_id == batch_id).order_by(SourceFile.id)
+        with self.database.reading() as session:
+            return list(session.scalars(query))
+
+    def unsettled_batches(self) -> list[Batch]:
+        """Batches that are neither settled nor abandoned, oldest first: what start-up walks."""
+        over = [BatchState.SETTLED.value, BatchState.ABANDONED.value]
+        with self.database.reading() as session:
+            return list(session.scalars(select(Batch).where(Batch.state.not_in(over)).order_by(Batch.id)))
+
+    def unmoved_files(self) -> list[SourceFile]:
+        """Files whose fate is on record but which were not moved to their end: a process died in between."""
+        ends = [state.value for state in (FileState.LOADED, FileState.FAILED, FileState.ERROR, FileState.DUPLICATE)]
+        over = select(Batch.id).where(Batch.state.in_([BatchState.SETTLED.value, BatchState.ABANDONED.value]))
+        query = (
+            select(SourceFile)
+            .where(SourceFile.state.in_(ends), SourceFile.settled_at.is_(None))
+            .where(SourceFile.batch_id.is_(None) | SourceFile.batch_id.in_(over))
+            .order_by(SourceFile.id)
+        )
+        with self.database.reading() as session:
+            return list(session.scalars(query))
+
+    def data_file_paths(self, batch_id: str) -> list[str]:
+        """The Parquet data files that a prepared batch recorded for its type's table."""
+        with self.database.reading() as session:
+            query = select(BatchDataFile.path).where(BatchDataFile.batch_id == batch_id).order_by(BatchDataFile.path)
+            return list(session.scalars(query))
+
+    def state_counts(self) -> dict[str, dict[str, int]]:
+        """Number of files by type (or prefix, or "?") and state."""
+        kind = func.coalesce(SourceFile.file_type, SourceFile.prefix, "?")
+        query = select(kind, SourceFile.state, func.count()).group_by(kind, SourceFile.state)
+        counts: dict[str, dict[str, int]] = {}
+        with self.database.reading() as session:
+            for name, state, count in session.execute(query):
+                counts.setdefault(name, {})[state] = count
+        return counts
+
+    # -- the commit protocol: processors.microbatch, where the steps are explained ----------------------------------
+
+    def plan(
+        self,
+        batch_id: str,
+        *,
+        file_type: str,
+        table_name: str,
+        schema_version: int,
+        flush_id: str,
+        reason: FlushReason,
+        file_ids: Sequence[str],
+    ) -> Plan:
+        """Step 1: fix a batch's files and decide duplicates, against the files that are loaded at this moment.
+
+        Files that are no longer claimed are passed over.
+        """
+        with self.database.writing() as session:
+            claimed = session.scalars(
+                select(SourceFile)
+                .where(SourceFile.id.in_(file_ids), SourceFile.state == FileState.CLAIMED.value)
+                .order_by(SourceFile.id)
+            ).all()
+            files: list[SourceFile] = []
+            duplicates: list[SourceFile] = []
+            waiting: list[SourceFile] = []
+            taken: set[tuple[datetime | None, str | None]] = set()
+            fates = _fates_of_copies(session, file_type, claimed)
+            for row in claimed:
+                delivery = (row.filename_time, row.digest)
+                fate = fates.get(delivery)
+                if fate is FileState.LOADED:
+                    _move_file(row, FileState.DUPLICATE)
+                    row.code, row.message = "duplicate", "the same delivery (type, filename timestamp, bytes) is loaded"
+                    duplicates.append(row)
+                elif fate is FileState.BATCHED or delivery in taken:
+                    waiting.append(row)
+                else:
+                    taken.add(delivery)
+                    files.append(row)
+            if not files:
+                return Plan(None, [], duplicates, waiting)
+            batch = Batch(
+                id=batch_id,
+                file_type=file_type,
+                table_name=table_name,
+                schema_version=schema_version,
+                state=BatchState.PLANNED.value,
+                flush_id=flush_id,
+                reason=reason.value,
+                attempts=0,
+                files=len(files),
+                bytes=sum(row.size_bytes for row in files),
+                planned_at=self.clock.now(),
+            )
+            session.add(batch)
+            session.flush()
+            for row in files:
+                _move_file(row, FileState.BATCHED)
+                row.batch_id = batch_id
+                row.attempts += 1
+                session.add(BatchFile(batch_id=batch_id, file_id=row.id))
+            return Plan(batch, files, duplicates, waiting)
+
+    def count_attempt(self, batch_id: str) -> int:
+        """An attempt at decoding batch `batch_id` begins; returns its number, from 1."""
+        with self.database.writing() as session:
+            batch = _batch(session, batch_id)
+            batch.attempts += 1
+            return batch.attempts
+
+    def note_error(self, batch_id: str, error: str) -> None:
+        """The last attempt at a batch failed with `error`."""
+        with self.database.writing() as session:
+            _batch(session, batch_id).error = error
+
+    def prepare(
+        self,
+        batch_id: str,
+        outcomes: Sequence[FileOutcome],
+        data_files: Sequence[WrittenFile],
+        event_days: Iterable[date],
+    ) -> None:
+        """Step 3: the outcome of every file, the data files and the expected rows; from here only forward.
+
+        Files whose bytes changed leave the batch and are claimed again with their new digest. Raises Fatal when the
+        books do not balance: rows in data files against rows in outcomes.
+        """
+        written, counted = sum(data.rows for data in data_files), sum(outcome.rows for outcome in outcomes)
+        if written != counted:
+            raise Fatal(
+                f"preparing batch {batch_id}: its data files hold {written} rows, its outcomes say {counted}; "
+                "nothing was committed, report this as a bug"
+            )
+        with self.database.writing() as session:
+            batch = _batch(session, batch_id)
+            _move_batch(batch, BatchState.PREPARED)
+            for outcome in outcomes:
+                entry = session.get_one(BatchFile, (batch_id, outcome.file_id))
+                entry.outcome, entry.records, entry.rows = outcome.outcome, outcome.records, outcome.rows
+                entry.rejected, entry.code, entry.message = outcome.rejected, outcome.code, outcome.message
+                if outcome.outcome in ("changed", "missing"):
+                    row = _file(session, outcome.file_id)
+                    row.batch_id = None
+                    if outcome.outcome == "missing":
+                        row.state, row.message, row.settled_at = FileState.MISSING, outcome.message, self.clock.now()
+                    else:
+                        _move_file(row, FileState.CLAIMED)
+                        row.digest = outcome.digest
+                        row.size_bytes = row.size_bytes if outcome.size_bytes is None else outcome.size_bytes
+            for data in data_files:
+                session.add(
+                    BatchDataFile(
+                        path=data.path, batch_id=batch_id, table_name=data.table_name, rows=data.rows, bytes=data.bytes
+                    )
+                )
+            batch.records = sum(outcome.records for outcome in outcomes)
+            batch.rejected = sum(outcome.rejected for outcome in outcomes)
+            batch.expected_rows = written
+            batch.event_days = sorted(day.isoformat() for day in event_days)
+            batch.prepared_at = self.clock.now()
+
+    def record(self, batch_id: str, *, snapshot_id: int | None, summary_table: str | None) -> None:
+        """Step 5: the snapshot, the fate of every file, and the days of `summary_table` to summarise again."""
+        with self.database.writing() as session:
+            batch = _batch(session, batch_id)
+            _move_batch(batch, BatchState.COMMITTED)
+            batch.snapshot_id, batch.committed_at, batch.error = snapshot_id, self.clock.now(), None
+            entries = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id)).all()
+            for entry in entries:
+                if entry.outcome not in ("loaded", "failed", "error"):
+                    continue
+                row = _file(session, entry.file_id)
+                _move_file(row, FileState(entry.outcome))
+                row.records, row.rows, row.rejected = entry.records, entry.rows, entry.rejected
+                row.code, row.message = entry.code, entry.message
+            if summary_table is not None:
+                for day in batch.event_days or []:
+                    touch_day(session, summary_table, batch.file_type, date.fromisoformat(day))
+
+    def file_settled(self, file_id: str, path: str) -> None:
+        """Step 6, for one file: it is at its end, at `path`."""
+        with self.database.writing() as session:
+            row = _file(session, file_id)
+            row.path, row.settled_at = path, self.clock.now()
+
+    def files_settled(self, paths: dict[str, str]) -> None:
+        """Step 6, for many files (id → path) in one transaction."""
+        with self.database.writing() as session:
+            now = self.clock.now()
+            for row in session.scalars(select(SourceFile).where(SourceFile.id.in_(paths))):
+                row.path, row.settled_at = paths[row.id], now
+
+    def settle(self, batch_id: str) -> None:
+        """Step 6, at its end: all files of the batch are where they belong."""
+        with self.database.writing() as session:
+            batch = _batch(session, batch_id)
+            _move_batch(batch, BatchState.SETTLED)
+            batch.settled_at = self.clock.now()
+
+    def abandon(self, batch_id: str, error: str, *, fail: tuple[str, str] | None = None) -> list[SourceFile]:
+        """Give up a planned batch: its files are claimed again, or with `fail` = (code, message) they fail.
+
+        Returns the files, in their new state.
+        """
+        with self.database.writing() as session:
+            batch = _batch(session, batch_id)
+            _move_batch(batch, BatchState.ABANDONED)
+            batch.error, batch.settled_at = error, self.clock.now()
+            files = list(session.scalars(select(SourceFile).where(SourceFile.batch_id == batch_id)))
+            for row in files:
+                if fail is None:
+                    _move_file(row, FileState.CLAIMED)
+                    row.batch_id = None
+                else:
+                    _move_file(row, FileState.FAILED)
+                    row.code, row.message = fail
+            return files
+
+    # -- days to summarise: processors.summary ------------------------------------------------------------------------
+
+    def dirty_days(self, summary_table: str, before: date | None = None) -> list[tuple[date, int]]:
+        """Days (with their generation) whose summary is older than their rows, oldest first; only days < `before`."""
+        query = (
+            select(SummaryDay.day, SummaryDay.generation)
+            .where(SummaryDay.summary_table == summary_table, SummaryDay.generation > SummaryDay.built_generation)
+            .order_by(SummaryDay.day)
+        )
+        if before is not None:
+            query = query.where(SummaryDay.day < before)
+        with self.database.reading() as session:
+            return [(day, generation) for day, generation in session.execute(query)]
+
+    def day_generation(self, summary_table: str, day: date) -> int:
+        """The day's generation now; 0 for a day without rows so far. Read it before the rows are read."""
+        with self.database.reading() as session:
+            row = session.get(SummaryDay, (summary_table, day))
+            return 0 if row is None else row.generation
+
+    def day_built(
+        self, summary_table: str, file_type: str, day: date, generation: int, *, rows: int, snapshot_id: int | None
+    ) -> None:
+        """The summary of `day` now holds what generation `generation` held; a later one stays dirty."""
+        with self.database.writing() as session:
+            row = session.get(SummaryDay, (summary_table, day))
+            if row is None:
+                row = SummaryDay(summary_table=summary_table, day=day, file_type=file_type, generation=generation)
+                session.add(row)
+            row.built_generation, row.built_at = generation, self.clock.now()
+            row.rows, row.snapshot_id = rows, snapshot_id
+
+
+def touch_day(session: Session, summary_table: str, file_type: str, day: date) -> None:
+    """Make a day dirty, within the transaction that changes its rows."""
+    row = session.get(SummaryDay, (summary_table, day))
+    if row is None:
+        row = SummaryDay(summary_table=summary_table, day=day, file_type=file_type, generation=0, built_generation=0)
+        session.add(row)
+    row.generation += 1
+
+
+def _fates_of_copies(
+    session: Session, file_type: str, files: Sequence[SourceFile]
+) -> dict[tuple[datetime | None, str | None], FileState]:
+    """For each delivery among `files`: LOADED or BATCHED when another file of the same delivery is; else absent."""
+    digests = {row.digest for row in files if row.digest is not None}
+    fates: dict[tuple[datetime | None, str | None], FileState] = {}
+    query = select(SourceFile.filename_time, SourceFile.digest, SourceFile.state).where(
+        SourceFile.file_type == file_type,
+        SourceFile.digest.in_(digests),
+        SourceFile.state.in_([FileState.LOADED.value, FileState.BATCHED.value]),
+    )
+    for filename_time, digest, state in session.execute(query):
+        key = (filename_time, digest)
+        if fates.get(key) is not FileState.LOADED:
+            fates[key] = FileState(state)
+    return fates
+
+
+def _file(session: Session, file_id: str) -> SourceFile:
+    row = session.get(SourceFile, file_id)
+    if row is None:
+        raise Fatal(f"looking up source file {file_id}: it is not in the ledger; was the ledger restored or edited?")
+    return row
+
+
+def _batch(session: Session, batch_id: str) -> Batch:
+    row = session.get(Batch, batch_id)
+    if row is None:
+        raise Fatal(f"looking up batch {batch_id}: it is not in the ledger; was the ledger restored or edited?")
+    return row
+
+
+def _move_file(row: SourceFile, to: FileState) -> None:
+    if to not in FILE_MOVES[FileState(row.state)]:
+        raise Fatal(f"moving source file {row.id} ({row.name}) from {row.state} to {to.value}: not a legal step")
+    row.state = to.value
+
+
+def _move_batch(row: Batch, to: BatchState) -> None:
+    if to not in BATCH_MOVES[BatchState(row.state)]:
+        raise Fatal(f"moving batch {row.id} from {row.state} to {to.value}: not a legal step")
+    row.state = to.value

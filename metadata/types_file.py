@@ -1,0 +1,163 @@
+"""A types file: the JSON form in which a file type is registered, checked whole, and what may change in it later.
+
+Pure values; `metadata.registry` keeps them in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metadata.definition import (
+    Definition,
+    FileType,
+    ProcessingConfig,
+    TypeStatus,
+    file_type_name,
+    parse_config,
+    parse_definition,
+    table_identifier,
+)
+from metadata.errors import ConfigurationError
+
+TYPES_FILE_KEYS = (
+    "file_type",
+    "table_name",
+    "filename_patterns",
+    "schema_definition",
+    "partition_column",
+    "processing_config",
+    "description",
+)
+
+
+def parse_type(raw: Mapping[str, Any], status: TypeStatus, version: int, operation: str) -> FileType:
+    """The type of a types file; raises ConfigurationError with all faults."""
+    faults = [
+        f'"{key}" is no part of a types file; known are {", ".join(TYPES_FILE_KEYS)}'
+        for key in raw
+        if key not in TYPES_FILE_KEYS
+    ]
+    name = table = ""
+    try:
+        name = file_type_name(raw.get("file_type"))
+    except ConfigurationError as error:
+        faults += error.faults
+    try:
+        table = table_identifier(raw.get("table_name") if raw.get("table_name") is not None else name or "x")
+    except ConfigurationError as error:
+        faults += error.faults
+    for key in ("partition_column", "description"):
+        if not isinstance(raw.get(key), str | None) or storable(raw.get(key) or "") != (raw.get(key) or ""):
+            faults.append(f"{key} must be text")
+    patterns = _patterns(raw.get("filename_patterns"), name, faults)
+    column = raw.get("partition_column") if isinstance(raw.get("partition_column"), str) else None
+    definition: Definition | None = None
+    config = ProcessingConfig()
+    if raw.get("schema_definition") is not None:
+        try:
+            definition = parse_definition(raw["schema_definition"])
+        except ConfigurationError as error:
+            faults += [f"schema_definition: {fault}" for fault in error.faults]
+    elif status is TypeStatus.ACTIVE:
+        faults.append('there is no schema_definition; give it as {"fields": [{"name": …, "type": …}, …]}')
+    if definition is not None:
+        try:
+            config = parse_config(raw.get("processing_config"), column, definition)
+        except ConfigurationError as error:
+            faults += [f"processing_config: {fault}" for fault in error.faults]
+    elif not isinstance(raw.get("processing_config"), Mapping | None):
+        faults.append("processing_config must be a JSON object")
+    if faults:
+        raise ConfigurationError(operation, faults)
+    return FileType(name, table, patterns, status, definition, version, config, raw.get("description"))
+
+
+def _patterns(raw: object, name: str, faults: list[str]) -> tuple[str, ...]:
+    if raw is None:
+        return (name,)
+    if not isinstance(raw, list | tuple) or not raw or not all(isinstance(each, str) for each in raw):
+        faults.append('filename_patterns must be a list of at least one text, such as ["orders", "eu_*_orders"]')
+        return ()
+    for each in raw:
+        if not each or not each.isprintable() or "/" in each:
+            faults.append(f"filename_patterns: {each!r} can be in no file's name; use letters, digits, _ - and globs")
+    return tuple(dict.fromkeys(raw))
+
+
+def conflicts(kind: FileType, others: Sequence[FileType]) -> list[str]:
+    """Why this type cannot be active beside those that are."""
+    faults: list[str] = []
+    if kind.status is not TypeStatus.ACTIVE:
+        return faults
+    for other in others:
+        if other.name == kind.name or other.status is not TypeStatus.ACTIVE:
+            continue
+        if other.table_name == kind.table_name and _shape(other) != _shape(kind):
+            faults.append(
+                f"table_name: {kind.table_name} is the table of {other.name}, whose fields or partition differ; "
+                "name another table"
+            )
+        if kind.config.summary and other.config.summary and kind.config.summary.table == other.config.summary.table:
+            faults.append(
+                f"processing_config: summary table {kind.config.summary.table} is kept from {other.name}; "
+                "name another table"
+            )
+    return faults
+
+
+def _shape(kind: FileType) -> tuple[object, ...]:
+    """What two types that share a table must have in common."""
+    fields = kind.definition.fields if kind.definition else ()
+    return ({field.name: field.type for field in fields}, kind.config.partition)
+
+
+def changes(old: FileType, new: FileType) -> tuple[list[str], bool]:
+    """What changed that may not (in words), and whether fields were added."""
+    later = "is not built yet; register another type"
+    faults: list[str] = []
+    if new.table_name != old.table_name:
+        faults.append(f"table_name: moving from {old.table_name} to {new.table_name} {later}")
+    if old.definition is None or new.definition is None:
+        return faults, False
+    fields = {field.name: field for field in new.definition.fields}
+    for field in old.definition.fields:
+        now = fields.pop(field.name, None)
+        if now is None:
+            faults.append(f'schema_definition: removing or renaming field "{field.name}" {later}')
+        elif changed := [
+            key for key in type(field).model_fields if key != "description" and getattr(field, key) != getattr(now, key)
+        ]:
+            faults.append(f'schema_definition: changing {", ".join(changed)} of field "{field.name}" {later}')
+    for field in fields.values():
+        if not field.nullable:
+            faults.append(
+                f'schema_definition: new field "{field.name}" must be nullable, for the rows that are there have none'
+            )
+    for key in ("primary_key", "root"):
+        if getattr(old.definition, key) != getattr(new.definition, key):
+            faults.append(f"schema_definition: changing {key} {later}")
+    if old.config.partition != new.config.partition:
+        faults.append(f"processing_config: changing partition_by {later}")
+    before, after = old.config.summary, new.config.summary
+    if before and after and before != after and before.table == after.table:
+        faults.append(f"processing_config: changing what {before.table} holds is not built yet; name another table")
+    return faults, bool(fields)
+
+
+def old_fields_first(raw: Any, old: Definition) -> Any:
+    """The definition with its old fields in their order, then the new ones: as the table's columns will be."""
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("fields"), list):
+        return raw
+    order = {field.name: number for number, field in enumerate(old.fields)}
+
+    def place(field: Any) -> int:
+        name = field.get("name") if isinstance(field, Mapping) else None
+        return order.get(name, len(order)) if isinstance(name, str) else len(order)
+
+    return {**raw, "fields": sorted(raw["fields"], key=place)}
+
+
+def storable(text: str) -> str:
+    """Text that every database takes: no lone surrogates (file names may hold some), no NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

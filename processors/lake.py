@@ -1,0 +1,461 @@
+"""The lake: catalog, namespaces, tables and commits, through PyIceberg.
+
+Every private name of PyIceberg that Lemonade needs, and every translation of its errors into ours, is in this file.
+
+A commit cannot land twice: its snapshot's id is derived from (batch or operation id, table). PyIceberg's own retry
+finds that id in the refreshed table and stops; so does a second process, and a writer that starts from a stale table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    CommitStateUnknownException,
+    NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
+)
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.io import FileIO, load_file_io
+from pyiceberg.io.pyarrow import parquet_file_to_data_file, schema_to_pyarrow
+from pyiceberg.manifest import DataFile
+from pyiceberg.partitioning import PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import FileScanTask, Table, Transaction
+from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
+from pyiceberg.table.update.snapshot import UpdateSnapshot, _SnapshotProducer
+from pyiceberg.types import NestedField
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+
+from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
+from metadata.settings import Settings
+from processors.landing import (
+    Landing,
+    LandingState,
+    current_paths,
+    derived_snapshot_id,
+    find_landing,
+    is_in_main,
+)
+
+__all__ = ["CATALOG_NAME", "NAMESPACES", "Commit", "Lake", "Landing", "LandingState", "TableHandle"]
+
+CATALOG_NAME = "lemonade"  # a SQL catalog keys its entries by this name: another one shows an empty lake
+NAMESPACES = ("raw_data", "summary", "quarantine")
+BATCH_ID = "lemonade.batch-id"
+OPERATION = "lemonade.operation"
+OPERATION_ID = "lemonade.operation-id"
+_BUSY_TIMEOUT_SECONDS = 10
+
+_DAY_MS = 24 * 60 * 60 * 1000
+_TABLE_PROPERTIES = {
+    "format-version": "2",
+    # Never 0 retries: a conflict reported for a commit that did land would delete that commit's manifests.
+    "commit.retry.num-retries": "3",
+    "commit.retry.min-wait-ms": "100",
+    "commit.retry.max-wait-ms": "2000",
+    "commit.retry.total-timeout-ms": "30000",
+    # As small as level 3 on this kind of data, in half the time.
+    "write.parquet.compression-codec": "zstd",
+    "write.parquet.compression-level": "1",
+    # Columns that do not repeat give their dictionary up early: a sixth less time, and no larger.
+    "write.parquet.dict-size-bytes": str(128 * 1024),
+    # Bounds are cut to 16 characters otherwise, which all UUIDs of one day share.
+    "write.metadata.metrics.column._file_id": "full",
+    "write.metadata.metrics.column._batch_id": "full",
+    # Every commit writes a metadata file; the log of old ones stays bounded from the first day.
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "100",
+    # What expiry keeps when it runs.
+    "history.expire.max-snapshot-age-ms": str(7 * _DAY_MS),
+    "history.expire.min-snapshots-to-keep": "100",
+}
+
+
+@dataclass(frozen=True)
+class TableHandle:
+    """A table as a worker needs it to write data files: picklable, without history and without the catalog."""
+
+    name: str
+    metadata_json: str
+    io_properties: tuple[tuple[str, str], ...]
+
+    def open(self) -> tuple[TableMetadata, FileIO]:
+        """Its metadata and the way to its files; kept for the process's next call."""
+        return _open(self)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit that is in the table; `landed_before` says that it was there already and this call added nothing."""
+
+    snapshot_id: int
+    landed_before: bool
+
+
+class Lake:
+    """The Iceberg tables of one catalog. The catalog is opened when it is first needed.
+
+    Every method raises WorldFault when catalog or warehouse do not answer: nothing is lost then, call again later.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.warehouse = settings.warehouse.rstrip("/")
+        self.catalog_uri = settings.catalog_uri
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog itself; a SQLite one is made, with its folder, when it is not there."""
+        uri = self.catalog_uri
+        if uri.startswith("sqlite"):
+            url = make_url(uri)
+            if url.database and url.database != ":memory:":
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            if "timeout" not in url.query:
+                url = url.update_query_dict({"timeout": str(_BUSY_TIMEOUT_SECONDS)})
+            uri = url.render_as_string(hide_password=False)
+        return load_catalog(CATALOG_NAME, uri=uri, warehouse=self.warehouse)
+
+    def init(self) -> None:
+        """Make the namespaces; safe to repeat."""
+        with _our_faults("preparing the catalog", self.warehouse):
+            engine = getattr(self.catalog, "engine", None)
+            if isinstance(engine, Engine) and engine.dialect.name == "sqlite":
+                with engine.connect() as connection:  # readers and the writer do not wait for each other; it persists
+                    connection.execute(text("PRAGMA journal_mode=WAL"))
+            for namespace in NAMESPACES:
+                self._ensure_namespace(namespace)
+
+    # -- tables -------------------------------------------------------------------------------------------------------
+
+    def table(self, name: str) -> Table | None:
+        """The table as it is now; None when there is none of that name."""
+        with _our_faults("opening table", name):
+            return self._load(name)
+
+    def table_names(self) -> list[str]:
+        """`namespace.table` of every table, sorted."""
+        with _our_faults("listing tables of", self.warehouse):
+            names: list[str] = []
+            for namespace in NAMESPACES:
+                try:
+                    names += [".".join(identifier) for identifier in self.catalog.list_tables(namespace)]
+                except NoSuchNamespaceError:
+                    continue
+            return sorted(names)
+
+    def ensure_table(self, name: str, schema: Schema, spec: PartitionSpec) -> Table:
+        """The table, made or given the columns that it lacks; others and their order stay as they are.
+
+        New columns are optional and go where `schema` has them: before `date`, or to the end. Raises TypeStopped when
+        a column's type or the partitioning differ from what is asked for, for both would need rewritten data.
+        """
+        with _our_faults("preparing table", name):
+            table = self._load(name)
+            if table is None:
+                table = self._create(name, schema, spec)
+            _check_fits(name, table, schema, spec)
+            missing = [field for field in schema.fields if field.name not in table.schema().column_names]
+            if missing:
+                _add_columns(table, schema, missing)
+            return table
+
+    def handle(self, table: Table) -> TableHandle:
+        """What a worker needs of a table; the catalog's address and password stay here."""
+        metadata = table.metadata.model_copy(
+            update={
+                "current_snapshot_id": None,
+                "snapshots": [],
+                "snapshot_log": [],
+                "metadata_log": [],
+                "refs": {},
+                "statistics": [],
+                "partition_statistics": [],
+            }
+        )
+        properties = {key: str(value) for key, value in table.io.properties.items() if key != "uri"}
+        return TableHandle(
+            name=".".join(table.name()),
+            metadata_json=metadata.model_dump_json(),
+            io_properties=tuple(sorted(properties.items())),
+        )
+
+    def scan_tasks(
+        self, name: str, row_filter: BooleanExpression | str | None = None, snapshot_id: int | None = None
+    ) -> list[FileScanTask]:
+        """The data files that may hold matching rows; none when there is no such table."""
+        with _our_faults("planning a scan of", name):
+            table = self._load(name)
+            if table is None:
+                return []
+            scan = table.scan(row_filter=AlwaysTrue() if row_filter is None else row_filter, snapshot_id=snapshot_id)
+            return list(scan.plan_files())
+
+    # -- commits ------------------------------------------------------------------------------------------------------
+
+    def append(self, name: str, batch_id: str, data_files: Sequence[DataFile], properties: Mapping[str, str]) -> Commit:
+        """Add a batch's data files in one snapshot, once: a batch that landed already is left as it is.
+
+        Raises BatchFault (`commit_conflict`) when others kept winning, UnknownOutcome when no answer came (ask
+        `landed`), TypeStopped when the table is gone or the batch's snapshot was rolled back.
+        """
+        _check_not_empty(name, batch_id, data_files)
+        with _our_faults("committing to table", name, committing=True):
+            return self._append(self._existing(name), name, batch_id, data_files, properties)
+
+    def append_paths(self, name: str, batch_id: str, paths: Sequence[str], properties: Mapping[str, str]) -> Commit:
+        """Like `append`, from Parquet files that an earlier process wrote; for recovery.
+
+        Also raises TypeStopped when one of the files is gone, or in the table already by another commit.
+        """
+        _check_not_empty(name, batch_id, paths)
+        with _our_faults("committing to table", name, committing=True):
+            table = self._existing(name)
+            commit = self._landed_before(table, name, batch_id)
+            if commit is not None:
+                return commit
+            present = current_paths(table, paths)
+            if present:
+                raise TypeStopped(
+                    f"committing to table {name}, batch {batch_id}: {len(present)} of its data files are in the table "
+                    f"by another commit, such as {min(present)}; compare the table with `lemonade batches`",
+                    code="data_files_present",
+                )
+            data_files = [_described(table, name, path) for path in paths]
+            return self._append(table, name, batch_id, data_files, properties)
+
+    def landed(self, name: str, batch_id: str, paths: Sequence[str]) -> Landing:
+        """Whether a batch is in a table; `paths` are its data files as the ledger has them.
+
+        A table that is gone counts as cut history: its batches were prepared against a table that existed.
+        """
+        with _our_faults("looking for a batch in table", name):
+            table = self._load(name)
+            if table is None:
+                return Landing(LandingState.HISTORY_CUT)
+            return find_landing(table, name, batch_id, paths)
+
+    def overwrite(
+        self,
+        name: str,
+        operation: str,
+        operation_id: str,
+        delete: Sequence[DataFile],
+        append: Sequence[DataFile],
+    ) -> int | None:
+        """Take data files out and put others in, in one snapshot, once per operation id; returns its id.
+
+        `delete` are files as `scan_tasks` describes them, `append` as a worker does.
+
+        Nothing to do: the current snapshot's id, None for a table without one. Raises BatchFault
+        (`commit_conflict`) when one of `delete` is no longer there or others changed what it touches: the operation
+        has to be prepared again from the table as it is then.
+        """
+        with _our_faults("rewriting table", name, committing=True):
+            table = self._existing(name)
+            before = self._landed_before(table, name, operation_id)
+            if before is not None:
+                return before.snapshot_id
+            if not delete and not append:
+                current = table.current_snapshot()
+                return current.snapshot_id if current else None
+            transaction = table.transaction()
+            properties = {OPERATION: operation, OPERATION_ID: operation_id}
+            producer = _update(transaction, properties).overwrite()
+            for data_file in delete:
+                producer.delete_data_file(data_file)
+            return _commit(transaction, producer, derived_snapshot_id(operation_id, name), append).snapshot_id
+
+    def _append(
+        self, table: Table, name: str, batch_id: str, data_files: Sequence[DataFile], properties: Mapping[str, str]
+    ) -> Commit:
+        commit = self._landed_before(table, name, batch_id)
+        if commit is not None:
+            return commit
+        transaction = table.transaction()
+        producer = _update(transaction, {**properties, BATCH_ID: batch_id}).fast_append()
+        return _commit(transaction, producer, derived_snapshot_id(batch_id, name), data_files)
+
+    def _landed_before(self, table: Table, name: str, key: str) -> Commit | None:
+        """The commit of that batch or operation when it is in `main`'s history; TypeStopped when it was taken out."""
+        snapshot_id = derived_snapshot_id(key, name)
+        if table.snapshot_by_id(snapshot_id) is None:
+            return None
+        if is_in_main(table, snapshot_id):
+            return Commit(snapshot_id, landed_before=True)
+        raise TypeStopped(
+            f"committing to table {name}: snapshot {snapshot_id} of {key} was committed before and is no longer part "
+            "of the table, somebody rolled it back; restore it, or settle the batch by hand",
+            code="history_cut",
+        )
+
+    # -- catalog ------------------------------------------------------------------------------------------------------
+
+    def _load(self, name: str) -> Table | None:
+        try:
+            return self.catalog.load_table(name)
+        except (NoSuchTableError, NoSuchNamespaceError):
+            return None
+
+    def _existing(self, name: str) -> Table:
+        table = self._load(name)
+        if table is None:
+            raise TypeStopped(
+                f"committing to table {name}: the catalog has no such table (any more); restore it, then restart",
+                code="table_missing",
+            )
+        return table
+
+    def _create(self, name: str, schema: Schema, spec: PartitionSpec) -> Table:
+        namespace, _, plain = name.partition(".")
+        self._ensure_namespace(namespace)
+        sources = [schema.find_column_name(field.source_id) for field in spec.fields]
+        # Recovery infers a file's partition from these bounds; beyond 100 columns there are none by default.
+        metrics = {f"write.metadata.metrics.column.{source}": "full" for source in sources}
+        try:
+            return self.catalog.create_table(
+                name,
+                schema,
+                location=f"{self.warehouse}/{namespace}/{plain}",
+                partition_spec=spec,
+                properties={**_TABLE_PROPERTIES, **metrics},
+            )
+        except TableAlreadyExistsError:  # somebody else was faster
+            return self.catalog.load_table(name)
+
+    def _ensure_namespace(self, namespace: str) -> None:
+        if self.catalog.namespace_exists(namespace):
+            return
+        try:
+            self.catalog.create_namespace(namespace)
+        except NamespaceAlreadyExistsError:
+            return
+
+
+@lru_cache(maxsize=16)
+def _open(handle: TableHandle) -> tuple[TableMetadata, FileIO]:
+    metadata = TableMetadataUtil.parse_raw(handle.metadata_json)
+    return metadata, load_file_io(dict(handle.io_properties), metadata.location)
+
+
+def _check_not_empty(name: str, batch_id: str, files: Sequence[object]) -> None:
+    if not files:  # Iceberg would take it, and make a snapshot of nothing
+        raise ValueError(f"committing to table {name}: batch {batch_id} has no data files")
+
+
+def _update(transaction: Transaction, properties: Mapping[str, str]) -> UpdateSnapshot:
+    return transaction.update_snapshot(snapshot_properties=dict(properties))
+
+
+def _commit(
+    transaction: Transaction, producer: _SnapshotProducer[Any], snapshot_id: int, data_files: Sequence[DataFile]
+) -> Commit:
+    """Send one snapshot under its derived id."""
+    producer._snapshot_id = snapshot_id
+    for data_file in data_files:
+        producer.append_data_file(data_file)
+    producer.commit()
+    table = transaction.commit_transaction()
+    # A retry that found the id in the table stopped there: then the snapshot is somebody else's, not this producer's.
+    landed = table.snapshot_by_id(snapshot_id)
+    ours = landed is not None and str(producer.commit_uuid) in landed.manifest_list
+    return Commit(snapshot_id, landed_before=not ours)
+
+
+def _described(table: Table, name: str, path: str) -> DataFile:
+    """The description of a Parquet file that a worker wrote, made again from the file itself."""
+    try:
+        return parquet_file_to_data_file(table.io, table.metadata, path)
+    except FileNotFoundError as error:
+        raise TypeStopped(
+            f"committing to table {name}: data file {path} of a prepared batch is gone; restore it, or settle the "
+            "batch by hand and put its source files back into incoming/",
+            code="data_file_missing",
+        ) from error
+
+
+def _check_fits(name: str, table: Table, schema: Schema, spec: PartitionSpec) -> None:
+    faults = []
+    for field in schema.fields:
+        if field.name not in table.schema().column_names:
+            continue
+        there, wanted = (
+            schema_to_pyarrow(each.field_type, include_field_ids=False)
+            for each in (table.schema().find_field(field.name), field)
+        )
+        if there != wanted:
+            faults.append(f"column {field.name} is {there} in the table and {wanted} in the schema")
+    if _partitioning(table.schema(), table.spec()) != _partitioning(schema, spec):
+        faults.append(
+            f"it is partitioned by {_partitioning(table.schema(), table.spec())}, "
+            f"the type asks for {_partitioning(schema, spec)}"
+        )
+    if faults:
+        raise TypeStopped(
+            f"preparing table {name}: {'; '.join(faults)}; give the type another table_name, or change it back",
+            code="table_mismatch",
+        )
+
+
+def _partitioning(schema: Schema, spec: PartitionSpec) -> str:
+    fields = [f"{field.transform}({schema.find_column_name(field.source_id)})" for field in spec.fields]
+    return ", ".join(fields) or "nothing"
+
+
+def _add_columns(table: Table, schema: Schema, missing: Sequence[NestedField]) -> None:
+    names = list(schema.column_names)
+    anchor = "date" if "date" in table.schema().column_names else None
+    with table.update_schema() as update:
+        for field in missing:
+            update.add_column(field.name, field.field_type, doc=field.doc, required=False)
+            if anchor and anchor in names and names.index(field.name) < names.index(anchor):
+                update.move_before(field.name, anchor)
+
+
+@contextmanager
+def _our_faults(operation: str, thing: str, *, committing: bool = False) -> Iterator[None]:
+    """The one place where the errors of PyIceberg, its catalog and its file systems become ours.
+
+    With `committing`, whatever else goes wrong leaves the outcome open: nobody can tell how far the commit came.
+    """
+    what = f"{operation} {thing}"
+    try:
+        yield
+    except LemonadeError:
+        raise
+    except (CommitFailedException, ValidationException) as error:
+        raise BatchFault(f"{what}: other writers kept changing it: {error}", code="commit_conflict") from error
+    except CommitStateUnknownException as error:
+        raise UnknownOutcome(f"{what}: no answer came: {error}") from error
+    except (OperationalError, InterfaceError) as error:
+        cure = "check that the catalog is up, not locked and its disk not full"
+        raise WorldFault(f"{what}: the catalog is away: {error.orig}; {cure}", code="catalog_away") from error
+    except FileNotFoundError as error:
+        cure = "restore the file, or the warehouse if it was moved"
+        raise TypeStopped(
+            f"{what}: a file that the table needs is gone: {error}; {cure}", code="table_broken"
+        ) from error
+    except OSError as error:
+        if error.errno is None and committing:  # a network library's, which may come after the answer was due
+            raise UnknownOutcome(f"{what}: {error}") from error
+        cure = "check the disk's space and rights, or the network"
+        raise WorldFault(f"{what}: the warehouse is away: {error}; {cure}", code="warehouse_away") from error
+    except SQLAlchemyError as error:
+        if committing:
+            raise UnknownOutcome(f"{what}: {error}") from error
+        raise WorldFault(f"{what}: the catalog failed: {error}", code="catalog_away") from error
+    except Exception as error:
+        if committing:
+            raise UnknownOutcome(f"{what}: {type(error).__name__}: {error}") from error
+        raise

@@ -1,0 +1,262 @@
+"""A definition's faces: the struct that JSON is decoded into, the Arrow schema, the Iceberg schema and partition spec.
+
+All columns are optional in Iceberg and Arrow, also those that may not be null in a definition: the decoder holds that
+promise, and a schema in which every column is optional can grow.
+"""
+
+from __future__ import annotations
+
+from datetime import date, time
+from decimal import Decimal
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+import pyarrow as pa
+from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema, assign_fresh_schema_ids
+from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform, Transform
+from pyiceberg.types import (
+    BinaryType,
+    BooleanType,
+    DateType,
+    DecimalType,
+    DoubleType,
+    FloatType,
+    IcebergType,
+    IntegerType,
+    ListType,
+    LongType,
+    MapType,
+    NestedField,
+    StringType,
+    StructType,
+    TimestamptzType,
+    TimeType,
+    UUIDType,
+)
+
+from metadata.definition import DATE_COLUMN, LINEAGE, Definition, Field, FieldType, ProcessingConfig, decimal_digits
+
+NULL = b"null"
+"""What a column of raw JSON holds where its key is missing."""
+
+_EPOCH_RANGE = (-62_135_596_800, 253_402_300_799)  # the years 1 to 9999, in seconds
+_PLAIN_ICEBERG: dict[str, IcebergType] = {
+    "boolean": BooleanType(),
+    "int": IntegerType(),
+    "long": LongType(),
+    "float": FloatType(),
+    "double": DoubleType(),
+    "date": DateType(),
+    "time": TimeType(),
+    "timestamp": TimestamptzType(),
+    "string": StringType(),
+    "uuid": UUIDType(),
+    "binary": BinaryType(),
+    "json": StringType(),
+}
+_PLAIN_ARROW: dict[str, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "date": pa.date32(),
+    "time": pa.time64("us"),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "string": pa.string(),
+    "uuid": pa.uuid(),
+    "binary": pa.binary(),
+    "json": pa.string(),
+}
+_PLAIN_JSON: dict[str, Any] = {
+    "boolean": bool,
+    "int": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
+    "long": Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
+    "float": float,
+    "double": float,
+    "date": date,
+    "time": Annotated[time, msgspec.Meta(tz=False)],
+    "timestamp": str,  # parsed a column at a time: six times as fast as one datetime object each
+    "string": str,
+    "uuid": UUID,
+    "binary": bytes,
+    "json": msgspec.Raw,
+}
+
+
+def iceberg_schema(definition: Definition) -> Schema:
+    """The table's schema: the definition's columns, `date`, then the lineage; ids fresh from 1."""
+    types = [
+        *((field.name, _iceberg_type(field.type), field.description) for field in definition.fields),
+        (DATE_COLUMN, DateType(), "UTC day of the timestamp in the source file's name"),
+        *zip(LINEAGE, (StringType(), StringType(), LongType(), StringType()), _LINEAGE_DOCS, strict=True),
+    ]
+    fields = [
+        NestedField(field_id=number, name=name, field_type=type_, required=False, doc=doc)
+        for number, (name, type_, doc) in enumerate(types, start=1)
+    ]
+    return assign_fresh_schema_ids(Schema(*fields))
+
+
+_LINEAGE_DOCS = (
+    "name of the source file",
+    "id of the source file in the ledger",
+    "number of the record in its file, from 1",
+    "id of the micro-batch that loaded the row",
+)
+
+
+def arrow_schema(definition: Definition) -> pa.Schema:
+    """The same columns as Arrow types, which the Iceberg writer takes without a cast."""
+    return pa.schema(
+        [
+            *((field.name, arrow_type(field.type)) for field in definition.fields),
+            (DATE_COLUMN, pa.date32()),
+            *zip(LINEAGE, (pa.string(), pa.string(), pa.int64(), pa.string()), strict=True),
+        ]
+    )
+
+
+def partition_spec(definition: Definition, config: ProcessingConfig) -> PartitionSpec:
+    """How the table is divided; source ids are those of `iceberg_schema`."""
+    if config.partition is None:
+        return PartitionSpec()
+    transform_name, column = config.partition
+    transform: Transform[Any, Any]
+    match transform_name:
+        case "day":
+            transform, name = DayTransform(), f"{column}_day"
+        case "hour":
+            transform, name = HourTransform(), f"{column}_hour"
+        case _:
+            transform, name = IdentityTransform(), column
+    source = iceberg_schema(definition).find_field(column).field_id
+    return PartitionSpec(
+        PartitionField(source_id=source, field_id=PARTITION_FIELD_ID_START, transform=transform, name=name)
+    )
+
+
+def decoder_type(definition: Definition) -> type[msgspec.Struct]:
+    """The struct that one JSON record is decoded into: attributes `f0…fn`, in the definition's order.
+
+    Fields of type json and coerced strings are `msgspec.Raw`: never None, `null` where the key is missing; they keep
+    the buffer that they were decoded from alive.
+    """
+    return _struct(
+        "Record",
+        [(field.key, *_field_parts(field)) for field in definition.fields],
+    )
+
+
+def is_raw(field: Field) -> bool:
+    """Whether a field is decoded as raw JSON."""
+    return field.coerce or field.type == "json"
+
+
+def arrow_type(type_: FieldType) -> pa.DataType:
+    """The Arrow type of a field's values."""
+    if isinstance(type_, dict):
+        match type_["type"]:
+            case "list":
+                return pa.list_(pa.field("element", arrow_type(type_["element"])))
+            case "map":
+                return pa.map_(arrow_type(type_["key"]), pa.field("value", arrow_type(type_["value"])))
+            case _:
+                return pa.struct([(inner["name"], arrow_type(inner["type"])) for inner in type_["fields"]])
+    digits = decimal_digits(type_)
+    return pa.decimal128(*digits) if digits else _PLAIN_ARROW[type_]
+
+
+def _iceberg_type(type_: FieldType) -> IcebergType:
+    """The Iceberg type; its ids only keep it valid until fresh ones are assigned."""
+    if isinstance(type_, dict):
+        match type_["type"]:
+            case "list":
+                return ListType(element_id=1, element_type=_iceberg_type(type_["element"]), element_required=False)
+            case "map":
+                return MapType(
+                    key_id=1,
+                    key_type=_iceberg_type(type_["key"]),
+                    value_id=2,
+                    value_type=_iceberg_type(type_["value"]),
+                    value_required=False,
+                )
+            case _:
+                return StructType(
+                    *(
+                        NestedField(
+                            field_id=number,
+                            name=inner["name"],
+                            field_type=_iceberg_type(inner["type"]),
+                            required=False,
+                            doc=inner.get("doc"),
+                        )
+                        for number, inner in enumerate(type_["fields"], start=1)
+                    )
+                )
+    digits = decimal_digits(type_)
+    return DecimalType(*digits) if digits else _PLAIN_ICEBERG[type_]
+
+
+def _field_parts(field: Field) -> tuple[Any, Any]:
+    """The type that msgspec checks, and what stands for a missing key (NODEFAULT: the record is rejected)."""
+    if is_raw(field):
+        if field.has_default:
+            return msgspec.Raw, msgspec.json.encode(field.default)
+        return msgspec.Raw, (NULL if field.nullable else msgspec.NODEFAULT)
+    type_: Any
+    if field.format is not None:
+        scale = 1000 if field.format == "epoch_ms" else 1
+        low, high = _EPOCH_RANGE
+        type_ = Annotated[float, msgspec.Meta(ge=low * scale, lt=(high + 1) * scale)]
+    else:
+        type_ = _json_type(field.type)
+    if field.nullable:
+        type_ = type_ | None
+    if field.has_default:
+        return type_, msgspec.json.decode(msgspec.json.encode(field.default), type=type_)
+    return type_, (None if field.nullable else msgspec.NODEFAULT)
+
+
+def _json_type(type_: FieldType) -> Any:
+    if isinstance(type_, dict):
+        match type_["type"]:
+            case "list":
+                return list[_nullable(type_["element"], type_["element-required"])]  # type: ignore[misc]
+            case "map":
+                value = _nullable(type_["value"], type_["value-required"])
+                return dict[_json_type(type_["key"]), value]  # type: ignore[misc]
+            case _:
+                return _struct("Nested", [(inner["name"], *_inner_parts(inner)) for inner in type_["fields"]])
+    return Decimal if decimal_digits(type_) else _PLAIN_JSON[type_]
+
+
+def _inner_parts(inner: dict[str, Any]) -> tuple[Any, Any]:
+    missing: Any = msgspec.NODEFAULT if inner["required"] else NULL if inner["type"] == "json" else None
+    return _nullable(inner["type"], inner["required"]), missing
+
+
+def _nullable(type_: FieldType, required: bool) -> Any:
+    json_type = _json_type(type_)
+    return json_type if required or json_type is msgspec.Raw else json_type | None
+
+
+def _struct(name: str, fields: list[tuple[str, Any, Any]]) -> type[msgspec.Struct]:
+    """A struct with attributes `f0…fn`, so that any key is legal; without `gc=False` the collector costs five times."""
+    parts: list[tuple[str, Any, Any]] = []
+    for number, (_key, type_, default) in enumerate(fields):
+        if isinstance(default, list | dict | msgspec.Struct):
+            default = msgspec.field(default_factory=partial(_same, default))
+        elif default is msgspec.NODEFAULT:
+            default = msgspec.field()
+        parts.append((f"f{number}", type_, default))
+    rename = {f"f{number}": key for number, (key, _type, _default) in enumerate(fields)}
+    return msgspec.defstruct(name, parts, rename=rename, kw_only=True, gc=False)
+
+
+def _same(value: Any) -> Any:
+    """A default shared by all records: nothing writes to decoded values."""
+    return value

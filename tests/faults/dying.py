@@ -1,0 +1,50 @@
+"""Runs `lemonade run --once` in this process and dies by SIGKILL right after the protocol step named as argument.
+
+The test wraps the step from outside; the product has no hook for it. `settle 2` dies after the second batch's step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from metadata.ledger import Ledger
+from processors.lake import Lake
+from processors.microbatch import MicroBatches
+from processors.settle import Settler
+from watcher.cli import main
+
+STEPS: dict[str, tuple[type, str]] = {
+    "plan": (Ledger, "plan"),
+    "decode": (MicroBatches, "_decode"),
+    "prepare": (Ledger, "prepare"),
+    "commit": (Lake, "append"),
+    "record": (Ledger, "record"),
+    "moves": (Settler, "settle_files"),
+    "settle": (Ledger, "settle"),
+}
+
+
+def die_after(step: str, times: int) -> None:
+    """The `times`-th return of the step is this process's end."""
+    owner, name = STEPS[step]
+    original = getattr(owner, name)
+    left = times
+
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        result = original(self, *args, **kwargs)
+        if step != "moves" or args[0]:  # Plan settles its duplicates, an empty list
+            left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+if __name__ == "__main__":
+    die_after(sys.argv[1], int(sys.argv[2]))
+    main(["run", "--once"])

@@ -1,0 +1,5 @@
+"""`python -m watcher` is the `lemonade` command."""
+
+from watcher.cli import main
+
+main()

@@ -1,0 +1,51 @@
+"""`lemonade flush`: force the batches now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from watcher.app import App
+from watcher.commands.show import JSON_OPTION, print_json, print_table
+
+
+@click.command()
+@click.argument("types", nargs=-1)
+@click.option("--no-wait", is_flag=True, help="Ask the daemon and do not wait for the outcome.")
+@JSON_OPTION
+@click.pass_obj
+def flush(app: App, types: tuple[str, ...], no_wait: bool, as_json: bool) -> None:
+    """Load what is in incoming/ now, for the given TYPES or all. Exit 1 when a file could not be loaded."""
+    from watcher.requesting import perform
+
+    answer = perform(app, "flush", {"types": list(types)}, wait=not no_wait)
+    if "request_id" in answer:
+        if as_json:
+            print_json(answer)
+        else:
+            click.echo(f"asked the daemon: request {answer['request_id']}")
+        return
+    print_flush(answer, as_json)
+    raise click.exceptions.Exit(int(any_failed(answer)))
+
+
+def any_failed(answer: dict[str, Any]) -> bool:
+    """Whether a file of the flush went to failed/ or error/."""
+    return any(file["state"] in ("failed", "error") for file in answer["files"])
+
+
+def print_flush(answer: dict[str, Any], as_json: bool) -> None:
+    """Batches, files, rows, snapshots, and what was not taken and why."""
+    if as_json:
+        print_json(answer)
+        return
+    columns = ["batch_id", "table", "files", "outcomes", "rows", "snapshot_id"]
+    print_table(columns, answer["batches"], "nothing was waiting")
+    for file in answer["files"]:
+        if file["state"] in ("failed", "error"):
+            click.echo(f"{file['state']}: {file['name']} ({file['code']}: {file['message']})")
+    if answer["duplicates"]:
+        click.echo(f"{answer['duplicates']} duplicate deliveries were set aside")
+    for file in answer["not_taken"]:
+        click.echo(f"not taken: {file['name']} ({file['reason']})")

@@ -1,0 +1,46 @@
+"""`lemonade run`: the daemon in the foreground, or one round for cron."""
+
+from __future__ import annotations
+
+import click
+
+from watcher.app import App
+from watcher.commands.show import JSON_OPTION
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Take what is there, load it, settle, end: for cron.")
+@JSON_OPTION
+@click.pass_obj
+def run(app: App, once: bool, as_json: bool) -> None:
+    """Run the daemon. SIGTERM or Ctrl-C drains; a second one stops at once."""
+    from metadata.errors import LemonadeError
+    from metadata.logs import Event, Severity, alert, configure
+    from watcher.cli import exit_code
+
+    try:
+        configure(app.settings.log_level, app.settings.log_format)
+        _ = app.database
+        code = _run_once(app, as_json) if once else _run(app)
+    except LemonadeError as error:  # said as a log line: under a supervisor, every line of ours is one
+        configure()
+        alert(Event.DAEMON_REFUSED, severity=Severity.CRITICAL, code=error.code, error=error.message)
+        code = exit_code(error)
+    raise click.exceptions.Exit(code)
+
+
+def _run(app: App) -> int:
+    from watcher.service import Service
+
+    return Service(app).run()
+
+
+def _run_once(app: App, as_json: bool) -> int:
+    from watcher.commands.flush import any_failed, print_flush
+    from watcher.lock import acquire
+    from watcher.requesting import do_under_lock
+
+    with acquire(app.settings, "command", "run --once"):
+        answer = do_under_lock(app, "flush", {})
+    print_flush(answer, as_json)
+    return int(any_failed(answer))

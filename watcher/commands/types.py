@@ -1,0 +1,184 @@
+"""`lemonade types`: the registry from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from watcher.app import App
+from watcher.commands.show import JSON_OPTION, print_json, print_table, shown
+
+_FILE_OPTION = click.option(
+    "--file",
+    "path",
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="The types file, a JSON object; - reads it from standard input.",
+)
+
+
+@click.group()
+def types() -> None:
+    """File types: what they are called, what their records look like, where their rows go."""
+
+
+@types.command("list")
+@JSON_OPTION
+@click.pass_obj
+def list_(app: App, as_json: bool) -> None:
+    """Every type, with its status and what is wrong with broken ones."""
+    rows = app.registry.describe()
+    if as_json:
+        print_json(rows)
+        return
+    lines = [
+        {
+            "type": row["file_type"],
+            "status": "broken" if row["faults"] else row["status"],
+            "table": row["table_name"],
+            "patterns": _patterns(row),
+            "version": row["schema_version"],
+            "description": row["description"],
+        }
+        for row in rows
+    ]
+    print_table(
+        ["type", "status", "table", "patterns", "version", "description"], lines, "no types; run: lemonade init"
+    )
+    for row in rows:
+        for fault in row["faults"]:
+            click.echo(f"broken: {shown(row['file_type'])}: {shown(fault)}")
+
+
+@types.command()
+@click.argument("file_type", metavar="TYPE")
+@JSON_OPTION
+@click.pass_obj
+def show(app: App, file_type: str, as_json: bool) -> None:
+    """One type: its fields, patterns, table and last error."""
+    from metadata.errors import UsageError
+
+    rows = app.registry.describe()
+    row = next((row for row in rows if row["file_type"] == file_type), None)
+    if row is None:
+        known = ", ".join(str(row["file_type"]) for row in rows) or "none"
+        raise UsageError(f"there is no file type {file_type!r}; known are: {known}")
+    if as_json:
+        print_json(row)
+        return
+    for label, value in (
+        ("type", row["file_type"]),
+        ("status", row["status"]),
+        ("table", row["table_name"]),
+        ("patterns", _patterns(row)),
+        ("version", row["schema_version"]),
+        ("config", _compact(row["processing_config"])),
+        ("description", row["description"]),
+        ("registered", row["created_at"]),
+        ("changed", row["updated_at"]),
+        ("last error", f"{row['last_error_at']}  {row['last_error']}" if row["last_error"] else None),
+    ):
+        click.echo(f"{label:<12}{shown(value)}")
+    for fault in row["faults"]:
+        click.echo(f"{'broken':<12}{shown(fault)}")
+    if not row["faults"] and row["schema_definition"]:
+        click.echo("")
+        _show_fields(row["schema_definition"])
+
+
+@types.command()
+@_FILE_OPTION
+@click.pass_obj
+def add(app: App, path: Path) -> None:
+    """Register the type of a types file and take its files from now on."""
+    _say(_perform(app, "types.add", {"raw": _read(path)}), "registered")
+
+
+@types.command()
+@click.argument("file_type", metavar="TYPE")
+@_FILE_OPTION
+@click.pass_obj
+def update(app: App, file_type: str, path: Path) -> None:
+    """Change description, patterns, processing config, or add nullable fields; keys left out stay as they are."""
+    _say(_perform(app, "types.update", {"file_type": file_type, "raw": _read(path)}), "updated")
+
+
+@types.command()
+@click.argument("file_type", metavar="TYPE")
+@click.pass_obj
+def activate(app: App, file_type: str) -> None:
+    """Take the type's files; those held for it flow at the next scan."""
+    _say(_perform(app, "types.activate", {"file_type": file_type}), "activated")
+
+
+@types.command()
+@click.argument("file_type", metavar="TYPE")
+@click.pass_obj
+def disable(app: App, file_type: str) -> None:
+    """Take the type's files no more: new ones are held, claimed ones are still loaded."""
+    _say(_perform(app, "types.disable", {"file_type": file_type}), "disabled")
+
+
+def _perform(app: App, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    from watcher.requesting import perform
+
+    return perform(app, verb, arguments)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The JSON object in a types file; UsageError with the reason when there is none."""
+    from metadata.errors import UsageError
+
+    try:
+        with click.open_file(str(path), encoding="utf-8-sig") as file:
+            raw = json.load(file)
+    except OSError as error:
+        raise UsageError(f"reading {path}: {error.strerror}; give the path of a types file") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"reading {path}: it is no JSON: {error}; correct it") from error
+    if not isinstance(raw, dict):
+        raise UsageError(f"reading {path}: a types file is one JSON object, not {type(raw).__name__}; see the README")
+    return raw
+
+
+def _say(answer: dict[str, Any], done: str) -> None:
+    text = f"{done} {answer['file_type']}, {answer['status']}"
+    if "table_name" in answer:
+        patterns = ", ".join(answer["filename_patterns"])
+        text += f": {patterns} -> {answer['table_name']}, schema version {answer['schema_version']}"
+    click.echo(text)
+
+
+def _patterns(row: dict[str, Any]) -> str:
+    patterns = row["filename_patterns"]
+    if patterns is None:
+        return str(row["file_type"])
+    return ", ".join(map(str, patterns)) if isinstance(patterns, list) else str(patterns)
+
+
+def _compact(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _show_fields(definition: dict[str, Any]) -> None:
+    keys = definition.get("primary_key") or []
+    lines = []
+    for field in definition["fields"]:
+        notes = ["key"] if field["name"] in keys else []
+        notes += [f"from {field['source']}"] if field.get("source") else []
+        notes += [field["format"]] if field.get("format") else []
+        notes += ["coerce"] if field.get("coerce") else []
+        notes += [f"default {_compact(field['default'])}"] if "default" in field else []
+        lines.append(
+            {
+                "field": field["name"],
+                "type": field["type"] if isinstance(field["type"], str) else _compact(field["type"]),
+                "null": "yes" if field.get("nullable", True) else "no",
+                "notes": ", ".join(notes) or None,
+                "description": field.get("description"),
+            }
+        )
+    print_table(["field", "type", "null", "notes", "description"], lines, "no fields")

@@ -1,0 +1,213 @@
+"""When: the UTC hour, the rescan, the daily summary.
+
+The `schedule` library gives the rhythm and nothing else. It makes up no missed run, drifts, works in local time (at
++05:30 its ":00" is not the UTC hour) and runs jobs one after another. So its only job is a short tick that asks what is
+due, a pure function of the UTC clock and of what happened last, and hands that over without waiting for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+
+import schedule
+
+from metadata.clock import Clock
+from metadata.logs import Event, Severity, alert, get_logger
+from metadata.marks import Marks
+from metadata.models import Mark
+from metadata.settings import Settings
+
+TICK_SECONDS = 1
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+log = get_logger()
+
+
+class Due(StrEnum):
+    """What may be due, in the order in which it is to be done; each value is also the name of its mark."""
+
+    RESCAN = "rescan"  #: look at every folder again, for events may be lost
+    HOUR = "hour"  #: a UTC hour struck: flush every buffer
+    SUMMARY = "summary"  #: SUMMARY_AT has passed: build the days whose rows changed
+
+
+@dataclass(frozen=True)
+class Last:
+    """What happened last."""
+
+    hour: datetime | None = None  #: when the last hour was handed over; None: never, so nothing was missed
+    summary: datetime | None = None  #: the same for the summary; None: never, so whatever is dirty waits for it
+    rescan_age: float | None = None  #: seconds since the last rescan by the monotonic clock; None: never
+
+    @classmethod
+    def from_marks(cls, marks: Mapping[str, Mark], now: datetime) -> Last:
+        """What another process's marks say, for a command that shows the times of a running daemon."""
+        at = {name: mark.at for name, mark in marks.items()}
+        rescan = at.get(Due.RESCAN)
+        age = None if rescan is None else max(0.0, (now - rescan).total_seconds())
+        return cls(hour=at.get(Due.HOUR), summary=at.get(Due.SUMMARY), rescan_age=age)
+
+
+def due(now: datetime, last: Last, settings: Settings) -> list[Due]:
+    """What is due at `now` (aware, any zone), in the order in which it is to be done.
+
+    Missed hours are one hour, missed summaries one summary: both work through a list that the ledger keeps. A clock
+    that was set back makes nothing due a second time. A mark more than a day ahead of the clock was set while the clock
+    was wrong, and is not believed.
+    """
+    now = now.astimezone(UTC)
+    found = []
+    if last.rescan_age is None or last.rescan_age >= settings.rescan_seconds:
+        found.append(Due.RESCAN)
+    if last.hour is not None and (_hour(last.hour) < _hour(now) or last.hour > now + DAY):
+        found.append(Due.HOUR)
+    if last.summary is None or last.summary < _summary_moment(now, settings) or last.summary > now + DAY:
+        found.append(Due.SUMMARY)
+    return found
+
+
+def next_times(now: datetime, last: Last, settings: Settings) -> dict[Due, datetime]:
+    """When each is due next, in UTC; `now` for what is due already."""
+    now = now.astimezone(UTC)
+    times = {
+        Due.RESCAN: now + timedelta(seconds=settings.rescan_seconds - (last.rescan_age or 0.0)),
+        Due.HOUR: _hour(max(now, last.hour or now)) + HOUR,
+        Due.SUMMARY: _summary_moment(max(now, last.summary or now), settings) + DAY,
+    }
+    return times | dict.fromkeys(due(now, last, settings), now)
+
+
+def _hour(moment: datetime) -> datetime:
+    """The UTC hour in which `moment` lies."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _summary_moment(now: datetime, settings: Settings) -> datetime:
+    """The last SUMMARY_AT that is not after `now`."""
+    moment = datetime.combine(now.astimezone(UTC).date(), time.fromisoformat(settings.summary_at), UTC)
+    return moment if moment <= now else moment - DAY
+
+
+class Scheduler:
+    """The schedule loop, in a thread of its own.
+
+    `hand_over(due, at)` is called from that thread and must only enqueue. Who did the work calls `done(due, at)` with
+    the same `at`; only then is the mark set, so what a crash interrupts is due again at the next start. An hour or
+    summary is handed over once, also while the one before is still in work: a long summary never delays the next hour.
+    A rescan is not handed over while one is under way.
+    """
+
+    def __init__(
+        self, clock: Clock, marks: Marks, settings: Settings, hand_over: Callable[[Due, datetime], None]
+    ) -> None:
+        self.clock = clock
+        self.marks = marks
+        self.settings = settings
+        self.hand_over = hand_over
+        self._lock = threading.Lock()  # around the four below: ticks are this thread's, `done` is a worker's
+        self._handed: dict[Due, datetime | None] = {Due.HOUR: None, Due.SUMMARY: None}
+        self._done: dict[Due, datetime | None] = {Due.HOUR: None, Due.SUMMARY: None}
+        self._rescan_handed: float | None = None
+        self._rescanning = False
+        self._jobs = schedule.Scheduler()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Read the marks and start the thread. Raises WorldFault when the ledger does not answer."""
+        self.resume()
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what was handed over stays handed over. Harmless when it does not run."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def resume(self) -> None:
+        """Go on from the marks of the last run. At the very first start no hour was missed: it is marked as struck."""
+        if self.marks.get(Due.HOUR.value) is None:
+            self.marks.set(Due.HOUR.value, self.clock.now())
+        with self._lock:
+            for kind in self._handed:
+                self._handed[kind] = self._done[kind] = self.marks.get(kind.value)
+
+    def tick(self) -> None:
+        """Hand over what is due now and was not handed over yet."""
+        now = self.clock.now()
+        for kind in due(now, self.last(), self.settings):
+            if kind is Due.RESCAN and self._rescanning:
+                continue
+            with self._lock:  # before the call: the work may be done before it returns
+                if kind is Due.RESCAN:
+                    self._rescan_handed, self._rescanning = self.clock.monotonic(), True
+                else:
+                    self._handed[kind] = now
+            try:
+                self.hand_over(kind, now)
+            except BaseException:
+                self.again(kind)
+                raise
+            if kind is Due.HOUR:
+                log.info(Event.HOUR_STRUCK, hour=_hour(now).isoformat())
+
+    def done(self, kind: Due, at: datetime) -> None:
+        """What was handed over at `at` is done: set its mark. Raises WorldFault when the ledger does not answer."""
+        with self._lock:
+            if kind is Due.RESCAN:
+                self._rescanning = False
+            else:
+                self._done[kind] = at
+        self.marks.set(kind.value, at)
+
+    def again(self, kind: Due) -> None:
+        """What was handed over was not done: it is due again at the next tick. Call it when the cause is gone."""
+        with self._lock:
+            if kind is Due.RESCAN:
+                self._rescanning, self._rescan_handed = False, None
+            else:
+                self._handed[kind] = self._done[kind]
+
+    def last(self) -> Last:
+        """What was handed over last, done or not."""
+        with self._lock:
+            handed = self._rescan_handed
+            age = None if handed is None else self.clock.monotonic() - handed
+            return Last(self._handed[Due.HOUR], self._handed[Due.SUMMARY], age)
+
+    def run_pending(self) -> None:
+        """One round of the `schedule` library: runs the tick when a second has passed since the last one.
+
+        The library waits for a local time; when local time is set back (each autumn, or by hand) that lies up to an
+        hour ahead, and would be an hour without ticks. Then the tick is scheduled anew.
+        """
+        idle = self._jobs.idle_seconds
+        if idle is None or idle > TICK_SECONDS:
+            self._jobs.clear()
+            self._jobs.every(TICK_SECONDS).seconds.do(self._guarded_tick)
+        self._jobs.run_pending()
+
+    def _guarded_tick(self) -> None:
+        try:
+            self.tick()
+        except Exception as error:  # an exception would leave run_pending and end the loop
+            alert(
+                Event.CRASH,
+                severity=Severity.ERROR,
+                code="schedule_tick",
+                reason=f"handing over what is due: {error!r}; it is tried again each second",
+            )
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            self.run_pending()
+            idle = self._jobs.idle_seconds
+            self._stop.wait(TICK_SECONDS if idle is None else min(max(idle, 0.05), TICK_SECONDS))

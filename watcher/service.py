@@ -1,0 +1,332 @@
+"""The daemon: who does what, and how it ends.
+
+Four threads, each with one job, so that none waits for another's:
+
+- **main**: takes nominations, requests and due moments; scans, claims; decides which buffers to hand over;
+- **batches**: flushes, one after another, in the order in which they were handed over;
+- **summary**: builds summaries, so that a long one never delays the next hour;
+- **schedule**: asks each second what is due, and only says so.
+
+SIGTERM or SIGINT drains: the batch in hand is finished, the rest stays claimed for the next start. A second signal
+stops at once; the next start recovers.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import FrameType
+from typing import Any
+
+from metadata.errors import Busy, ConfigurationError, Fatal, LemonadeError, WorldFault
+from metadata.logs import Event, Severity, alert, get_logger
+from metadata.models import Request
+from metadata.registry import RegistrySnapshot
+from metadata.states import FlushReason
+from watcher.app import App
+from watcher.buffers import Buffers
+from watcher.intake import ScanResult
+from watcher.lock import acquire, wake_file
+from watcher.observer import Observer
+from watcher.scheduler import Due, Scheduler
+from watcher.verbs import days_asked, do_registry
+from watcher.work import Work, flush_answer, summary_answer, wanted_types
+
+log = get_logger()
+
+EXIT_DONE = 0
+EXIT_BUG = 70
+_LONGEST_LOOK_SECONDS = 1.0
+_LONGEST_AWAY_SECONDS = 30.0
+
+
+@dataclass
+class _WaitingFlush:
+    """A flush request that waits for files to settle."""
+
+    request: Request
+    deadline: float
+
+
+@dataclass
+class _Flags:
+    """What threads tell each other."""
+
+    wake: threading.Event = field(default_factory=threading.Event)
+    draining: threading.Event = field(default_factory=threading.Event)
+    fatal: threading.Event = field(default_factory=threading.Event)
+    due: queue.SimpleQueue[tuple[Due, datetime]] = field(default_factory=queue.SimpleQueue)
+
+
+class Service:
+    """One daemon on one set of folders."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.flags = _Flags()
+        self.work = Work(app, pause=self._pause, draining=self.flags.draining.is_set)
+        self.buffers = Buffers()
+        self.observer = Observer(app.settings.incoming_folder, wake_file(app.settings), self.flags.wake.set)
+        self.scheduler = Scheduler(app.clock, app.marks, app.settings, self._hand_over)
+        self._batch_jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._summary_jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._handed_over: set[str] = set()  #: types whose flush is queued
+        self._flushes: list[_WaitingFlush] = []
+        self._signals = 0
+        self._last_scan = ScanResult()
+        self._summary_failed = False
+
+    def run(self) -> int:
+        """Run until a signal; returns the exit code. Raises Busy when another process holds the lock."""
+        with acquire(self.app.settings, "daemon", "run"):
+            self.app.runner()  # a missing Java is said now, not at the first batch
+            previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+            try:
+                return self._run()
+            finally:
+                for number, handler in previous.items():
+                    signal.signal(number, handler)
+
+    def _run(self) -> int:
+        log.info(Event.DAEMON_STARTED, pid=os.getpid(), incoming=str(self.app.settings.incoming_folder))
+        self.app.marks.set("started", self.app.clock.now(), {"pid": os.getpid()})
+        workers = [
+            threading.Thread(target=self._work_through, args=(self._batch_jobs,), name="batches", daemon=True),
+            threading.Thread(target=self._work_through, args=(self._summary_jobs,), name="summary", daemon=True),
+        ]
+        try:
+            self.app.requests.drop_stale()
+            self.work.recover()
+            self.observer.start()
+            for worker in workers:
+                worker.start()
+            self._batch_jobs.put(self.app.runner().warm)
+            self.scheduler.start()
+            self._loop()
+        finally:
+            self._drain(workers)
+        log.info(Event.DAEMON_STOPPED, pid=os.getpid(), fatal=self.flags.fatal.is_set())
+        return EXIT_BUG if self.flags.fatal.is_set() else EXIT_DONE
+
+    # -- the main thread's loop -----------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        """Look, decide, hand over, until told to drain; a fault of the world pauses it."""
+        away_seconds, away, full = 0.0, False, True
+        look = 0.0
+        while not self.flags.draining.is_set():
+            self.flags.wake.wait(timeout=look)
+            self.flags.wake.clear()
+            if self.flags.draining.is_set():
+                return
+            try:
+                look = self._look(full)
+                full = False
+            except WorldFault as fault:
+                if not away:
+                    alert(Event.WORLD_AWAY, severity=Severity.ERROR, code=fault.code, error=fault.message)
+                away, full = True, True
+                away_seconds = min(max(1.0, away_seconds * 2), _LONGEST_AWAY_SECONDS)
+                self._pause(away_seconds)
+                continue
+            if away:
+                log.info(Event.WORLD_BACK)
+                away, away_seconds = False, 0.0
+
+    def _look(self, full: bool) -> float:
+        """One round; returns how long to wait for the next when nothing wakes us."""
+        nominations = self.observer.take()
+        due = self._take_due()
+        if self.observer.check():  # incoming/ was deleted and made again
+            full = True
+        requests = self.app.requests.take()
+        self._flushes += [
+            _WaitingFlush(request, self.app.clock.monotonic() + self.app.settings.settle_seconds + 0.5)
+            for request in requests
+            if request.verb == "flush"
+        ]
+        for request in requests:
+            if request.verb != "flush":
+                self._take_request(request)
+        full = full or bool(requests) or nominations.overflowed or any(kind is not Due.SUMMARY for kind, _ in due)
+        snapshot = self.work.read_registry()
+        if full or nominations.closed or nominations.changed or self._last_scan.settling:
+            self._last_scan = self.work.gather(snapshot, nominations, full=full)
+        scan = self._last_scan
+        if full:
+            log.debug(Event.SCAN_FINISHED, claimed=len(scan.claimed), settling=len(scan.settling))
+        self.buffers.reload(self.app.ledger)
+        for kind, at in due:
+            self._act_on(kind, at, snapshot)
+        self._flush_requests(snapshot, scan)
+        self._flush_full_buffers(snapshot)
+        return min(scan.next_look_seconds or _LONGEST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS)
+
+    def _take_due(self) -> list[tuple[Due, datetime]]:
+        due = []
+        while not self.flags.due.empty():
+            due.append(self.flags.due.get())
+        return due
+
+    def _hand_over(self, kind: Due, at: datetime) -> None:
+        """Called by the schedule thread."""
+        self.flags.due.put((kind, at))
+        self.flags.wake.set()
+
+    def _act_on(self, kind: Due, at: datetime, snapshot: RegistrySnapshot) -> None:
+        if kind is Due.RESCAN:
+            self.scheduler.done(kind, at)  # this look was it
+        elif kind is Due.HOUR:
+            if self._summary_failed:  # tried again hour by hour; its days stay dirty meanwhile
+                self._summary_failed = False
+                self.scheduler.again(Due.SUMMARY)
+
+            def flush_hour() -> None:
+                if not self.work.flush(snapshot.active, FlushReason.HOUR).drained:
+                    self.scheduler.done(Due.HOUR, at)
+
+            self._batch_jobs.put(flush_hour)
+        elif kind is Due.SUMMARY:
+            # Through the batches' queue: the flush that was due at the same moment comes first.
+            self._batch_jobs.put(lambda: self._summary_jobs.put(lambda: self._scheduled_summary(at)))
+
+    def _scheduled_summary(self, at: datetime) -> None:
+        try:
+            self.work.summarize(before=at.date())
+        except LemonadeError as error:
+            self._summary_failed = True
+            alert(Event.SUMMARY_FAILED, severity=Severity.ERROR, code=error.code, error=error.message)
+            return
+        self.scheduler.done(Due.SUMMARY, at)
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    def _take_request(self, request: Request) -> None:
+        log.info(Event.REQUEST_TAKEN, request_id=request.id, verb=request.verb, arguments=request.arguments)
+        if request.verb == "summarize":
+
+            def summarize() -> dict[str, Any]:
+                first, last = days_asked(request.arguments)
+                return summary_answer(self.work.summarize(first=first, last=last))
+
+            self._summary_jobs.put(lambda: self._answer(request, summarize))
+        else:
+            self._answer(request, lambda: do_registry(self.work, request.verb, request.arguments))
+
+    def _flush_requests(self, snapshot: RegistrySnapshot, scan: ScanResult) -> None:
+        """Hand over the flushes that were asked for, once nothing settles any more or it took too long."""
+        now = self.app.clock.monotonic()
+        still = []
+        for waiting in self._flushes:
+            if scan.settling and now < waiting.deadline:
+                still.append(waiting)
+                continue
+            self._put_flush(waiting.request, snapshot, scan)
+        self._flushes = still
+
+    def _put_flush(self, request: Request, snapshot: RegistrySnapshot, scan: ScanResult) -> None:
+        log.info(Event.REQUEST_TAKEN, request_id=request.id, verb=request.verb, arguments=request.arguments)
+
+        def flush() -> dict[str, Any]:
+            types = wanted_types(snapshot, request.arguments.get("types", []))
+            report = self.work.flush(types, FlushReason.REQUEST)
+            if report.drained:
+                raise Busy("flushing: the daemon was told to stop; what is left is loaded after its next start")
+            return flush_answer(self.app, report, scan)
+
+        self._batch_jobs.put(lambda: self._answer(request, flush))
+
+    def _answer(self, request: Request, action: Callable[[], dict[str, Any]]) -> None:
+        try:
+            result = action()
+        except LemonadeError as error:
+            self.app.requests.fail(request.id, f"{type(error).__name__}|{error.message}")
+            log.warning(Event.REQUEST_FAILED, request_id=request.id, verb=request.verb, error=error.message)
+            if isinstance(error, Fatal):
+                raise
+        else:
+            self.app.requests.finish(request.id, result)
+            log.info(Event.REQUEST_FINISHED, request_id=request.id, verb=request.verb)
+
+    # -- buffers --------------------------------------------------------------------------------------------------
+
+    def _flush_full_buffers(self, snapshot: RegistrySnapshot) -> None:
+        for kind in snapshot.active:
+            reason = self.buffers.due(kind, self.app.settings, self.app.clock.now())
+            if reason is None or kind.name in self._handed_over or kind.name in self.work.flusher.stopped:
+                continue
+            self._handed_over.add(kind.name)
+
+            def flush(kind: Any = kind, reason: FlushReason = reason) -> None:
+                try:
+                    self.work.flush([kind], reason)
+                finally:
+                    self._handed_over.discard(kind.name)
+                    self.flags.wake.set()
+
+            self._batch_jobs.put(flush)
+
+    # -- worker threads and the end -------------------------------------------------------------------------------
+
+    def _work_through(self, jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+        """A worker thread: jobs in their order until None. An error that may lose or double data ends the daemon."""
+        while True:
+            job = jobs.get()
+            if job is None:
+                return
+            if self.flags.draining.is_set():
+                continue  # what is not begun stays claimed, or dirty, for the next start
+            try:
+                job()
+            except WorldFault as fault:
+                if not self.flags.draining.is_set():
+                    alert(Event.WORLD_AWAY, severity=Severity.ERROR, code=fault.code, error=fault.message)
+            except ConfigurationError as error:
+                alert(Event.CRASH, severity=Severity.CRITICAL, code=error.code, error=error.message)
+                self._stop_for_good()
+            except Fatal as error:
+                alert(Event.CRASH, severity=Severity.CRITICAL, code=error.code, error=error.message)
+                self._stop_for_good()
+            except LemonadeError as error:
+                alert(Event.CRASH, severity=Severity.ERROR, code=error.code, error=error.message)
+            except Exception as error:
+                log.critical(Event.CRASH, exc_info=True)
+                alert(Event.CRASH, severity=Severity.CRITICAL, code="bug", error=repr(error))
+                self._stop_for_good()
+
+    def _stop_for_good(self) -> None:
+        """Stop with exit code 70: the supervisor restarts, recovery walks."""
+        self.flags.fatal.set()
+        self.flags.draining.set()
+        self.flags.wake.set()
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait; False at once when the daemon drains."""
+        return not self.flags.draining.wait(seconds)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(128 + number)  # a second signal: now; the JVM follows when its pipe closes
+        self.flags.draining.set()
+        self.flags.wake.set()
+
+    def _drain(self, workers: list[threading.Thread]) -> None:
+        self.flags.draining.set()
+        log.info(Event.DAEMON_DRAINING, seconds=self.app.settings.drain_seconds)
+        self.scheduler.stop()
+        self.observer.stop()
+        deadline = self.app.clock.monotonic() + self.app.settings.drain_seconds
+        for jobs in (self._batch_jobs, self._summary_jobs):
+            jobs.put(None)
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join(max(0.0, deadline - self.app.clock.monotonic()))
+        self.app.requests.drop_stale()
+        if self.app.started_runner is not None:
+            self.app.started_runner.stop()

@@ -1,0 +1,40 @@
+"""State-changing verbs by name, as they are done by whoever holds the lock and has nothing else running.
+
+The daemon does `flush` and `summarize` through its worker threads instead (see `watcher.service`); the registry's verbs
+it does as they stand here.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from metadata.errors import UsageError
+from metadata.states import FlushReason
+from watcher import verbs_types
+from watcher.work import Work, flush_answer, summary_answer, wanted_types
+
+
+def do(work: Work, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Do `verb` now; returns its answer, raises LemonadeError."""
+    if verb == "flush":
+        snapshot, scan = work.gather_until_settled()
+        types = wanted_types(snapshot, arguments.get("types", []))
+        return flush_answer(work.app, work.flush(types, FlushReason.REQUEST), scan)
+    if verb == "summarize":
+        first, last = days_asked(arguments)
+        return summary_answer(work.summarize(first=first, last=last))
+    return do_registry(work, verb, arguments)
+
+
+def do_registry(work: Work, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A verb that changes only the registry; UsageError for a verb that is none of ours."""
+    if verb not in verbs_types.VERBS:
+        raise UsageError(f"doing {verb!r}: there is no such verb; is the command newer than the daemon?")
+    return verbs_types.VERBS[verb](work.app.registry, arguments)
+
+
+def days_asked(arguments: dict[str, Any]) -> tuple[date | None, date | None]:
+    """The days of a summarize request; (None, None) means every dirty day."""
+    first, last = arguments.get("from"), arguments.get("to")
+    return (date.fromisoformat(first) if first else None, date.fromisoformat(last) if last else None)

@@ -1,0 +1,45 @@
+"""The verbs that change the registry, as the daemon or a command that holds its lock does them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from metadata.definition import FileType
+from metadata.registry import Registry
+
+
+def _add(registry: Registry, arguments: dict[str, Any]) -> dict[str, Any]:
+    return _answer(registry.add(arguments["raw"]))
+
+
+def _update(registry: Registry, arguments: dict[str, Any]) -> dict[str, Any]:
+    return _answer(registry.update(arguments["file_type"], arguments["raw"]))
+
+
+def _activate(registry: Registry, arguments: dict[str, Any]) -> dict[str, Any]:
+    return _answer(registry.activate(arguments["file_type"]))
+
+
+def _disable(registry: Registry, arguments: dict[str, Any]) -> dict[str, Any]:
+    registry.disable(arguments["file_type"])
+    return {"file_type": arguments["file_type"], "status": "disabled"}
+
+
+def _answer(kind: FileType) -> dict[str, Any]:
+    return {
+        "file_type": kind.name,
+        "status": kind.status.value,
+        "table_name": kind.table_name,
+        "filename_patterns": list(kind.patterns),
+        "schema_version": kind.schema_version,
+    }
+
+
+VERBS: dict[str, Callable[[Registry, dict[str, Any]], dict[str, Any]]] = {
+    "types.add": _add,  # {"raw": a types file}
+    "types.update": _update,  # {"file_type": …, "raw": the keys to change}
+    "types.activate": _activate,  # {"file_type": …}
+    "types.disable": _disable,  # {"file_type": …}
+}
+"""Verb → what does it, with a registry and the request's arguments; returns the answer, raises LemonadeError."""
