@@ -281,6 +281,26 @@ def decimal_digits(type_: FieldType) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+def fit_decimal(number: Decimal, precision: int, scale: int) -> Decimal:
+    """The same number with no more than `scale` decimals written out, so that nothing has to be rounded later.
+
+    Raises ValueError when it is no finite number, and OverflowError when it needs other digits than the type has.
+    """
+    sign, digits, exponent = number.as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError("is no number")
+    if not number:
+        return Decimal(0)
+    if number.adjusted() >= precision - scale:
+        raise OverflowError(f"does not fit in decimal({precision},{scale})")
+    surplus = -scale - exponent
+    if surplus <= 0:
+        return number
+    if surplus >= len(digits) or any(digits[-surplus:]):
+        raise OverflowError(f"does not fit in decimal({precision},{scale}) without rounding")
+    return Decimal((sign, digits[:-surplus], -scale))
+
+
 def _parse_field(raw: object, number: int, faults: list[str]) -> Field | None:
     """One field, or None when it has a fault that hides the rest of it."""
     if not isinstance(raw, Mapping):
@@ -472,11 +492,10 @@ def _decimal_fault(value: object, precision: int, scale: int) -> str | None:
         number = Decimal(str(value))
     except InvalidOperation:
         return "is no number"
-    sign_digits_exponent = number.as_tuple()
-    if not number.is_finite() or not isinstance(sign_digits_exponent.exponent, int):
-        return "is no number"
-    if number != round(number, scale) or abs(number) >= Decimal(10) ** (precision - scale):
-        return f"does not fit in decimal({precision},{scale})"
+    try:
+        fit_decimal(number, precision, scale)
+    except (ValueError, OverflowError) as error:
+        return str(error)
     return None
 
 

@@ -386,7 +386,8 @@ def _column_reason(field_: Field, error: Exception) -> tuple[str, str]:
     if isinstance(error, msgspec.DecodeError | UnicodeError):
         return "bad_text", _bad_text(error)
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return column_code(field_.type), f"Expected `{field_.type}`: {reason}"
+    kind = field_.type["type"] if isinstance(field_.type, dict) else field_.type
+    return column_code(field_.type), f"Expected `{kind}`: {reason}"
 
 
 def _bad_text(error: Exception) -> str:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import gc
 import importlib
 import pickle
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from importlib.machinery import PathFinder
 from typing import Any
 
 from metadata.errors import BatchFault, LemonadeError
@@ -85,10 +87,19 @@ def warm_up(_task: object = None) -> None:
             importlib.import_module(module)
 
 
+def _use_installed_pyspark() -> None:
+    """Spark puts a zip of PySpark's sources before the installed package: seconds of compiling, each time."""
+    others = [entry for entry in sys.path if not entry.endswith(".zip")]
+    if PathFinder.find_spec("pyspark", others) and PathFinder.find_spec("py4j", others):
+        sys.path[:] = others
+
+
 if __name__ == "__main__":
+    _use_installed_pyspark()
     from pyspark.daemon import manager
 
-    warm_up()
-    gc.collect()
-    gc.freeze()  # workers share these objects with this process, and their collector passes them by
+    if sys.platform == "linux":  # elsewhere libraries of the system start threads, or refuse to work after a fork
+        warm_up()
+        gc.collect()
+        gc.freeze()  # workers share these objects with this process, and their collector passes them by
     manager()

@@ -14,9 +14,9 @@ import uuid
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import attrgetter
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -97,7 +97,7 @@ def cut_tasks(inputs: Sequence[SourceInput], parallelism: int) -> list[tuple[Sou
     middles = work - np.array([_work(source) / 2 for source in ordered])
     cuts = np.searchsorted(middles, [total * number / count for number in range(1, count)])
     bounds = [0, *(int(cut) for cut in cuts), len(ordered)]
-    tasks = [tuple(ordered[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    tasks = [tuple(ordered[start:stop]) for start, stop in pairwise(bounds)]
     return [task for task in tasks if task]
 
 
@@ -124,8 +124,8 @@ def load_files(job: WriteJob) -> TaskResult:
     rows, footers = sum(outcome.rows for outcome in outcomes), sum(file.record_count for file in data_files)
     if rows != footers:
         raise Fatal(
-            f"writing batch {job.batch_id}, task {job.task}: {rows} records were decoded, but the Parquet footers count "
-            f"{footers}; nothing was committed, report this as a bug"
+            f"writing batch {job.batch_id}, task {job.task}: {rows} records were decoded, but the Parquet footers "
+            f"count {footers}; nothing was committed, report this as a bug"
         )
     written = [
         WrittenFile(file.file_path, job.handle.name, file.record_count, file.file_size_in_bytes) for file in data_files

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from metadata.clock import Clock, SystemClock
 from metadata.database import Database
+from metadata.errors import ConfigurationError
 from metadata.ledger import Ledger
 from metadata.marks import Marks
 from metadata.registry import Registry
@@ -100,7 +101,10 @@ class App:
     def init(self) -> list[str]:
         """Folders, database, namespaces, the two built-in types; safe to repeat. Returns a line for each part."""
         for folder in [*self.settings.folders.all(), self.settings.log_folder]:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigurationError("making the folders", [f"{folder}: {error.strerror}"]) from error
         self.unchecked_database.migrate()
         self.lake().init()
         self.registry.ensure_built_in()

@@ -85,19 +85,17 @@ class _LazyApp:
 
     def __getattr__(self, name: str) -> Any:
         if self._app is None:
+            from metadata.logs import configure
             from metadata.settings import Settings
             from watcher.app import App
 
+            configure("ERROR")  # a command says what went wrong; `run` sets the level that was asked for
             self._app = App(Settings.load(os.environ, Path(".env")), environ=os.environ)
         return getattr(self._app, name)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    # A quiet start for every verb: warnings and errors as text. `run` configures the daemon's log itself.
-    import logging
-
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     try:
         code = group.main(args=arguments, prog_name="lemonade", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from metadata.clock import Clock
 from metadata.definition import FileType, ProcessingConfig, TypeStatus
@@ -31,6 +30,7 @@ from metadata.ledger import Arrival, HeldClaim, Ledger, NewFile
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import SourceFile
 from metadata.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
+from metadata.registry import Registry
 from metadata.settings import Settings
 from metadata.states import FileState
 from watcher.observer import Nominations
@@ -46,9 +46,6 @@ from watcher.settling import (
     too_large,
     wrong_size,
 )
-
-if TYPE_CHECKING:
-    from metadata.registry import Registry
 
 log = get_logger()
 
@@ -194,7 +191,8 @@ class Intake:
             with self._round() as round_:
                 for row in self.ledger.held():
                     self._release(row, known, round_)
-            self._released_for = known.fingerprint
+            if not round_.result.ignored:
+                self._released_for = known.fingerprint
             return len(round_.result.claimed)
 
     def adopt_strays(
@@ -475,7 +473,7 @@ class Intake:
 
     def _move(self, source: Path, folder: Path, name: str, file_id: str) -> Path | None:
         """Move a file unless it is in `folder` already; None when somebody else took it away first."""
-        if source.parent == folder:
+        if source.parent == folder and _is_text(source.name):
             return source
         try:
             return move(source, folder, name, file_id)

@@ -18,7 +18,7 @@ from typing import Literal, Self
 
 from sqlalchemy import make_url
 
-from metadata.errors import Busy
+from metadata.errors import Busy, ConfigurationError
 from metadata.settings import Settings
 
 Role = Literal["daemon", "command"]
@@ -67,6 +67,11 @@ class DaemonLock:
                 f"locking {self.settings.source_data_base}: {who} works on these folders; "
                 "wait until it is done, or stop it"
             ) from None
+        except OSError as error:
+            self._release()
+            raise ConfigurationError(
+                "locking the folders", [f"{error.filename}: {error.strerror}; may this user write there?"]
+            ) from error
         named = {"pid": os.getpid(), "role": self.role, "verb": self.verb}
         os.ftruncate(self._descriptors[0], 0)
         os.pwrite(self._descriptors[0], json.dumps(named).encode(), 0)
@@ -132,19 +137,21 @@ def daemon_pid(settings: Settings) -> int | None:
 
 
 def _locked_paths(settings: Settings) -> list[Path]:
+    """The lock file first, for it names the holder; the folders are made if they are not there."""
+    for folder in (settings.source_data_base, settings.incoming_folder, settings.processed_folder):
+        folder.mkdir(parents=True, exist_ok=True)
     paths = [lock_file(settings), settings.incoming_folder, settings.processed_folder]
     ledger = make_url(settings.database_url)
     if ledger.get_backend_name() == "sqlite" and ledger.database:
-        paths.append(Path(ledger.database + ".lock"))
+        path = Path(ledger.database + ".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        paths.append(path)
     return paths
 
 
 def _take(path: Path) -> int:
-    if path.is_dir():
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:

@@ -134,18 +134,18 @@ def _java(app: App) -> Iterator[Finding]:
 def _folders(app: App) -> Iterator[Finding]:
     settings = app.settings
     wanted = [*settings.folders.all(), settings.log_folder]
-    missing = [folder for folder in wanted if not folder.is_dir()]
-    closed = [folder for folder in wanted if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK)]
-    for folder in missing:
-        if folder.exists():
-            yield Finding("folders", "bad", f"{folder} is no folder", "move it away, then: lemonade init")
-        else:
-            yield Finding("folders", "bad", f"{folder} is not there", "run: lemonade init")
-    for folder in closed:
-        yield Finding(
-            "folders", "bad", f"{folder} cannot be written", f"give this user the right: chown or chmod {folder}"
-        )
-    if missing or closed:
+    taken = [str(folder) for folder in wanted if folder.exists() and not folder.is_dir()]
+    missing = [str(folder) for folder in wanted if not folder.exists()]
+    closed = [
+        str(folder) for folder in wanted if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+    ]
+    if taken:
+        yield Finding("folders", "bad", f"no folder: {', '.join(taken)}", "move it away, then run: lemonade init")
+    if missing:
+        yield Finding("folders", "bad", f"not there: {', '.join(missing)}", "run: lemonade init")
+    if closed:
+        yield Finding("folders", "bad", f"not writable: {', '.join(closed)}", "give this user the right to write there")
+    if taken or missing or closed:
         return
     moved = {"INCOMING_FOLDER": settings.incoming_folder, "PROCESSED_FOLDER": settings.processed_folder}
     home = settings.source_data_base.stat().st_dev
