@@ -27,7 +27,12 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(url) if self.is_sqlite else create_engine(url, pool_pre_ping=True)
+        try:
+            self.engine = _sqlite_engine(url) if self.is_sqlite else create_engine(url, pool_pre_ping=True)
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                "opening the ledger", [f"{self.url.get_backend_name()} needs the package {error.name}; install it"]
+            ) from error
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

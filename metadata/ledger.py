@@ -166,8 +166,10 @@ class Ledger:
             return
         now = self.clock.now()
         with self.database.writing() as session:
+            ids = [claim.file_id for claim in claims]
+            rows = {row.id: row for row in session.scalars(select(SourceFile).where(SourceFile.id.in_(ids)))}
             for claim in claims:
-                row = _file(session, claim.file_id)
+                row = rows.get(claim.file_id) or _file(session, claim.file_id)
                 _move_file(row, FileState.CLAIMED)
                 row.file_type, row.path, row.claimed_at = claim.file_type, claim.path, now
                 row.digest, row.size_bytes = claim.digest, claim.size_bytes

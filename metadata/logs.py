@@ -133,8 +133,6 @@ class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
         """A library's record whose arguments do not fit its format still leaves as one line."""
         error = sys.exception()
-        if isinstance(error, OSError | RecursionError):
-            return  # the stream itself is gone: there is nowhere to say so
         facts = {
             "timestamp": _time(record),
             "level": record.levelname.lower(),
@@ -146,7 +144,7 @@ class _Handler(logging.StreamHandler[TextIO]):
         try:
             self.stream.write(_json(facts) + self.terminator)
             self.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # the stream itself is gone: there is nowhere to say so
             return
 
 

@@ -107,8 +107,8 @@ def _json(raws: list[Any]) -> pa.Array:
 
 def _required_json(raws: list[Any]) -> pa.Array:
     array = _json(raws)
-    if array.null_count and any(bytes(raw) == NULL for raw in raws):
-        raise ColumnError("null_not_allowed", "it holds a null")
+    if array.null_count and any(isinstance(raw, msgspec.Raw) and bytes(raw) == NULL for raw in raws):
+        raise ColumnError("null_not_allowed", "it holds a null")  # other nulls stand for structs that are null
     return array
 
 
@@ -222,7 +222,11 @@ def _list_builder(type_: dict[str, Any]) -> Build:
 
 
 def _map_builder(type_: dict[str, Any]) -> Build:
-    arrow, build_key, build_value = arrow_type(type_), _build(type_["key"]), _build(type_["value"], type_["value-required"])
+    arrow, build_key, build_value = (
+        arrow_type(type_),
+        _build(type_["key"]),
+        _build(type_["value"], type_["value-required"]),
+    )
 
     def maps(values: list[dict[Any, Any] | None]) -> pa.Array:
         full = [value for value in values if value]

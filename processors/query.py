@@ -69,7 +69,7 @@ class Result:
     def chunks(self, rows: int = _CHUNK_ROWS) -> Iterator[list[tuple[Any, ...]]]:
         """Rows in lists of at most `rows`, as Python values: aware UTC datetimes, Decimal, UUID, bytes, dict, list."""
         while True:
-            with _our_errors(self._hint):
+            with _our_errors(self._connection, self._hint):
                 chunk = self._connection.fetchmany(rows)
             if not chunk:
                 return
@@ -98,10 +98,10 @@ class QueryEngine:
         KeyboardInterrupt. Raises UsageError, with DuckDB's words, for what it cannot or will not run.
         """
         connection = self._ready()
-        with _our_errors(self._hint()):
+        with _our_errors(connection, self._hint()):
             _check_reads(connection, sql)
         self._refresh(connection, as_of)
-        with _our_errors(self._hint()):
+        with _our_errors(connection, self._hint()):
             connection.execute(sql)
         return Result(connection, self._hint())
 
@@ -338,7 +338,7 @@ def _scan(metadata_location: str, snapshot_id: int | None) -> str:
 
 
 @contextmanager
-def _our_errors(hint: str) -> Iterator[None]:
+def _our_errors(connection: duckdb.DuckDBPyConnection, hint: str) -> Iterator[None]:
     """The one place where DuckDB's errors become ours."""
     try:
         yield
@@ -356,6 +356,7 @@ def _our_errors(hint: str) -> Iterator[None]:
         raise UsageError(f"running SQL: {error}") from error
     except RuntimeError as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # that is how DuckDB reports a Ctrl-C
+            connection.interrupt()  # its other threads may have missed it, and everything would wait for them
             raise KeyboardInterrupt from error
         raise
 

@@ -14,7 +14,7 @@ import pickle
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from importlib.machinery import PathFinder
 from typing import Any
 
@@ -98,8 +98,9 @@ if __name__ == "__main__":
     _use_installed_pyspark()
     from pyspark.daemon import manager
 
-    if sys.platform == "linux":  # elsewhere libraries of the system start threads, or refuse to work after a fork
-        warm_up()
+    if sys.platform == "linux":  # macOS: its own libraries may have started threads, or refuse to work after a fork
+        with redirect_stdout(sys.stderr):  # Spark reads a port from stdout
+            warm_up()
         gc.collect()
         gc.freeze()  # workers share these objects with this process, and their collector passes them by
     manager()

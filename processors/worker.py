@@ -180,13 +180,16 @@ def _read(source: SourceInput) -> bytes | FileOutcome:
     try:
         # A symlink is not followed, and a FIFO does not make us wait for its writer.
         descriptor = os.open(source.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise FileRefused("it is no regular file", code="not_a_regular_file")
-            if status.st_size != source.size_bytes:
-                return _changed(source, file)
-            content = file.readall()
+            with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+                if status.st_size != source.size_bytes:
+                    return _changed(source, file)
+                content = file.readall()
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         return FileOutcome(source.file_id, "missing", message=f"reading {source.name}: it is gone from {source.path}")
     except OSError as error:
@@ -257,8 +260,12 @@ def _record_batch(job: WriteJob, day: date, inputs: Sequence[SourceInput], decod
         decoded.record_nos(),
         pa.repeat(job.batch_id, rows),
     )
-    names = [*(each.name for each in job.definition.fields), DATE_COLUMN, *LINEAGE]
-    return pa.record_batch([*decoded.columns, pa.repeat(pa.scalar(day, pa.date32()), rows), *lineage], names=names)
+    columns = [*decoded.columns, pa.repeat(pa.scalar(day, pa.date32()), rows), *lineage]
+    return pa.record_batch(columns, names=_column_names(job))
+
+
+def _column_names(job: WriteJob) -> list[str]:
+    return [*(each.name for each in job.definition.fields), DATE_COLUMN, *LINEAGE]
 
 
 def _days(job: WriteJob, decoded: RecordColumns) -> set[date]:
@@ -302,6 +309,7 @@ class _Output:
         self._job = job
         self._metadata, self._io = job.handle.open()
         self._schema, self._spec = self._metadata.schema(), self._metadata.spec()
+        self._rows_schema = self._schema.select(*_column_names(job))  # columns that only the table has become null
         self._field: PartitionField | None = next(iter(self._spec.fields), None)
         self._source = None if self._field is None else self._schema.find_column_name(self._field.source_id)
         self._pending: dict[Hashable, _Pending] = {}
@@ -337,7 +345,7 @@ class _Output:
         # Attempt, task and number as one integer of fixed places: the name of a data file is written once, ever.
         task_id = (job.attempt * 10**5 + job.task) * 10**8 + len(self._written)
         key = _Key([PartitionFieldValue(self._field, value)], self._spec, self._schema) if self._field else None
-        task = WriteTask(uuid.UUID(job.batch_id), task_id, self._schema, pending.batches, partition_key=key)
+        task = WriteTask(uuid.UUID(job.batch_id), task_id, self._rows_schema, pending.batches, partition_key=key)
         try:
             self._written += write_file(self._io, self._metadata, iter([task]))
         except OSError as error:

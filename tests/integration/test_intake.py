@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 from handclock import HandClock
 
-import watcher.intake
 from metadata.database import Database
 from metadata.definition import FileType, TypeStatus
 from metadata.errors import WorldFault
-from metadata.ledger import Ledger
+from metadata.ledger import Ledger, NewFile
 from metadata.models import SourceFile
 from metadata.registry import Registry
 from metadata.settings import Settings
@@ -144,7 +143,7 @@ def test_a_whole_file_of_an_active_type_is_claimed(house: House, lines: Callable
 
 
 def test_without_an_event_size_and_mtime_must_hold_still(house: House) -> None:
-    """It waits SETTLE_SECONDS on the monotonic clock, a write begins the wait anew, the wall clock counts for nothing."""
+    """It waits SETTLE_SECONDS on the monotonic clock, a write begins it anew, the wall clock is nothing."""
     path = house.drop()
     assert house.scan().settling == {EVENTS: pytest.approx(0.2)}
     house.clock.forward(0.15)
@@ -197,7 +196,10 @@ def test_a_taken_name_gets_an_id(house: House) -> None:
     [
         ("vehicle_events_20260115120000_two\nlines'\".json", "vehicle_events_20260115120000_two\nlines'\".json"),
         ("vehicle_events_20260115120000_caf\udce9.json", "vehicle_events_20260115120000_caf%E9.json"),
-        ("vehicle_events_20260115120000_" + "x" * 220 + ".json", "vehicle_events_20260115120000_" + "x" * 220 + ".json"),
+        (
+            "vehicle_events_20260115120000_" + "x" * 220 + ".json",
+            "vehicle_events_20260115120000_" + "x" * 220 + ".json",
+        ),
         (
             "vehicle_events_20260115120000_" + "\udce9" * 220 + ".json",
             "vehicle_events_20260115120000_" + "%E9" * 73 + "%.json",
@@ -241,11 +243,13 @@ def test_temporary_names_and_folders_are_left_alone(house: House, lines: Callabl
     for name in names:
         house.drop(name)
     (house.incoming / "folder_20260115120000.json").mkdir()
-    os.symlink("/nowhere", house.incoming / "link.tmp")
+    (house.incoming / "link.tmp").symlink_to("/nowhere")
     for _ in range(3):
         result = house.scan_settled()
-        assert [(each.name, each.reason) for each in result.ignored] == [("folder_20260115120000.json", "it is a folder")]
-    assert len(os.listdir(house.incoming)) == len(names) + 2
+        assert [(each.name, each.reason) for each in result.ignored] == [
+            ("folder_20260115120000.json", "it is a folder")
+        ]
+    assert len(list(house.incoming.iterdir())) == len(names) + 2
     assert not house.ledger.files()
     assert len(alerts(lines("folder.ignored"))) == 1
 
@@ -354,7 +358,7 @@ def test_a_file_that_may_not_be_read_is_refused(house: House, monkeypatch: pytes
 
     house.drop()
     house.drop("vehicle_events_20260115130000.json")
-    monkeypatch.setattr(watcher.intake.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     result = house.scan_settled()
     assert len(result.claimed) == 1
     row = house.row()
@@ -427,7 +431,7 @@ def test_files_of_a_broken_row_are_held(house: House) -> None:
 
 
 def test_held_files_flow_when_their_type_comes(house: House, lines: Callable[..., Any]) -> None:
-    """Each is moved, digested and claimed under its old id; one that is empty or gone is told and does not stop them."""
+    """Each is moved, digested and claimed under its old id; one that is empty or gone does not stop them."""
     for number in range(3):
         house.drop(f"truck_2026011512000{number}.json")
     house.scan_settled()
@@ -485,7 +489,10 @@ def test_a_file_whose_row_was_never_written_is_adopted(house: House) -> None:
     house.drop("vehicle_events_20260115120000.0a1b2c3d.json", b"[]", folder)
     assert len(house.intake.adopt_strays(house.types).claimed) == 2
     rows = house.ledger.files(name=EVENTS)
-    assert {row.path for row in rows} == {str(folder / EVENTS), str(folder / "vehicle_events_20260115120000.0a1b2c3d.json")}
+    assert {row.path for row in rows} == {
+        str(folder / EVENTS),
+        str(folder / "vehicle_events_20260115120000.0a1b2c3d.json"),
+    }
     assert house.intake.adopt_strays(house.types) == ScanResult()
 
 
@@ -549,7 +556,7 @@ def test_adopting_is_safe_while_files_settle(house: House) -> None:
     def settle() -> None:
         for row in house.ledger.waiting():
             moved = end / row.name
-            os.rename(row.path, moved)
+            Path(row.path).rename(moved)
             house.ledger.set_path(row.id, str(moved))
 
     settling = threading.Thread(target=settle)
@@ -563,7 +570,7 @@ def test_adopting_is_safe_while_files_settle(house: House) -> None:
 
 
 def test_the_ledger_away_loses_no_file(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moved but without rows: the fault is the world's, and the next look takes them all, claimed, held, and refused."""
+    """Moved but without rows: the fault is the world's, and the next look for strays takes them all."""
     house.drop()
     house.drop("truck_20260115120000.json")
     house.scan()
@@ -656,7 +663,7 @@ def test_a_file_that_vanishes_on_the_way_is_passed_over(house: House, monkeypatc
     real_rename = os.rename
 
     def rename(source: Any, target: Any) -> None:
-        os.unlink(source)
+        Path(source).unlink()
         real_rename(source, target)
 
     monkeypatch.setattr(os, "rename", rename)
@@ -680,7 +687,7 @@ def test_a_file_swapped_for_a_pipe_after_the_look_is_refused(house: House, monke
 
     def rename(source: Any, target: Any) -> None:
         if Path(source).parent == house.incoming:
-            os.unlink(source)
+            Path(source).unlink()
             os.mkfifo(source)
         real_rename(source, target)
 
@@ -693,10 +700,19 @@ def test_many_files_cost_few_transactions(house: House, monkeypatch: pytest.Monk
     """Rows are written in groups, all of them, and lines only after them."""
     count = 2 * GROUP_FILES + 7
     for number in range(count):
-        house.drop(f"vehicle_events_20260115{number:06}.json" if number < 60 else f"vehicle_events_20260115120000_{number}.json")
+        house.drop(
+            f"vehicle_events_20260115{number:06}.json"
+            if number < 60
+            else f"vehicle_events_20260115120000_{number}.json"
+        )
     written: list[int] = []
     real = house.ledger.add_many
-    monkeypatch.setattr(house.ledger, "add_many", lambda rows: (written.append(len(rows)), real(rows)))
+
+    def add_many(rows: Sequence[NewFile]) -> None:
+        written.append(len(rows))
+        real(rows)
+
+    monkeypatch.setattr(house.ledger, "add_many", add_many)
     assert len(house.scan_settled().claimed) == count
     assert [size for size in written if size] == [GROUP_FILES, GROUP_FILES, 7]
     assert len(house.ledger.waiting("vehicle_events")) == count

@@ -196,7 +196,7 @@ def test_written_files_are_counted_by_their_footers(house: House) -> None:
     assert [written.rows for written in result.written] == [3, 1]
     for number, written in enumerate(result.written):
         path = Path(written.path)
-        assert path.name == f"00000-30000700000000{number}-{batch_id}.parquet"
+        assert path.name == f"00000-3000070000000{number}-{batch_id}.parquet"
         assert path.parent.name == f"date={(DAY, NEXT)[number]}"
         assert pq.read_metadata(path).num_rows == written.rows
         assert (path.stat().st_size, written.table_name) == (written.bytes, NAME)
@@ -298,13 +298,10 @@ def partitions(result: TaskResult) -> dict[str, int]:
     return {Path(written.path).parent.name: written.rows for written in result.written}
 
 
-def recovered(house: House, batch_id: str, result: TaskResult) -> None:
-    """Recovery makes the same descriptions of the data files as the worker did."""
-    house.lake.append_paths(NAME, batch_id, [written.path for written in result.written], {})
-    there = {task.file.file_path: task.file for task in house.lake.scan_tasks(NAME)}
-    for data_file in result.data_files:
-        assert there[data_file.file_path].partition == data_file.partition
-        assert there[data_file.file_path].record_count == data_file.record_count
+def in_manifests(house: House, batch_id: str) -> list[tuple[str, int]]:
+    """Partition and rows of a batch's data files, as the table has them."""
+    files = [task.file for task in house.lake.scan_tasks(NAME)]
+    return sorted((repr(file.partition), file.record_count) for file in files if batch_id in file.file_path)
 
 
 @pytest.mark.parametrize(
@@ -313,17 +310,18 @@ def recovered(house: House, batch_id: str, result: TaskResult) -> None:
         ("date", {"date=2026-01-15": 4}),
         ("none", {"data": 4}),
         ("day(at)", {"at_day=1969-12-31": 1, "at_day=2026-01-15": 2, "at_day=null": 1}),
-        ("hour(at)", {"at_hour=1969-12-31-23": 1, "at_hour=2026-01-15-10": 1, "at_hour=2026-01-15-11": 1, "at_hour=null": 1}),
+        ("hour(at)", {"at_hour=1969-12-31-23": 1, "at_hour=2026-01-15-10": 2, "at_hour=null": 1}),
         ("day(day)", {"day_day=2026-01-15": 3, "day_day=null": 1}),
         ("text", {"text=a%2Fb+c": 2, "text=%C3%A9": 1, "text=null": 1}),
         ("small", {"small=-1": 3, "small=null": 1}),
         ("flag", {"flag=true": 2, "flag=false": 1, "flag=null": 1}),
         ("price", {"price=1.50": 3, "price=null": 1}),
-        ("at", {"at=1969-12-31T23%3A30%3A00%2B00%3A00": 1, "at=2026-01-15T10%3A00%3A00%2B00%3A00": 1, "at=2026-01-15T11%3A00%3A00%2B00%3A00": 1, "at=null": 1}),
+        ("day", {"day=2026-01-15": 3, "day=null": 1}),
         ("clock", {"clock=10%3A00%3A00": 3, "clock=null": 1}),
+        ("at", None),
         ("id", None),
     ],
-)  # fmt: skip
+)
 def test_each_form_of_partition_by(house: House, partition_by: str, folders: dict[str, int] | None) -> None:
     """Rows lie in their partition, null has one of its own, and recovery finds the same partitions in the files."""
     house.use(WIDE, partition_by=partition_by)
@@ -333,19 +331,21 @@ def test_each_form_of_partition_by(house: House, partition_by: str, folders: dic
             {**common, "at": "2026-01-15T10:00:00Z", "text": "a/b c", "flag": True, "tags": ["x"]},
             {"counts": {"a": 1}},
             {**common, "at": "1969-12-31T23:30:00Z", "text": "é", "flag": False, "place": {"lat": 1}},
-            {**common, "at": "2026-01-15T11:00:00Z", "text": "a/b c", "flag": True, "extra": 1},
+            {**common, "at": "2026-01-15T10:59:00Z", "text": "a/b c", "flag": True, "extra": 1},
         ]
     )
-    batch_id = str(uuid.uuid4())
-    result = load_files(house.job(source, batch_id=batch_id))
+    prepared, again = str(uuid.uuid4()), str(uuid.uuid4())
+    result = load_files(house.job(source, batch_id=prepared))
     if folders is not None:
         assert partitions(result) == folders
     assert sum(written.rows for written in result.written) == 4
-    recovered(house, batch_id, result)
+    house.lake.append_paths(NAME, prepared, [written.path for written in result.written], {})
     rows = house.rows()
     assert [row["_record_no"] for row in rows] == [1, 2, 3, 4]
     assert [row["tags"] for row in rows] == [["x"], None, None, None]
     assert rows[1]["counts"] == [("a", 1)]
+    house.load(source, batch_id=again)
+    assert in_manifests(house, again) == in_manifests(house, prepared)
 
 
 def test_partition_values_prune_scans(house: House) -> None:
@@ -387,7 +387,7 @@ def test_a_file_that_is_gone_is_missing(house: House) -> None:
     source = house.drop([event()])
     Path(source.path).unlink()
     assert only(house.load(source)).outcome == "missing"
-    os.rmdir(house.folder)
+    house.folder.rmdir()
     house.folder.write_text("a file where the folder was")
     assert only(house.load(source)).outcome == "missing"
 

@@ -30,7 +30,13 @@ def buffer(files: int, size: int, oldest: datetime = NOON) -> Buffer:
 
 @pytest.mark.parametrize(
     ("files", "size", "reason"),
-    [(0, 0, None), (9, 999, None), (10, 0, FlushReason.SIZE), (1, 1000, FlushReason.SIZE), (11, 5000, FlushReason.SIZE)],
+    [
+        (0, 0, None),
+        (9, 999, None),
+        (10, 0, FlushReason.SIZE),
+        (1, 1000, FlushReason.SIZE),
+        (11, 5000, FlushReason.SIZE),
+    ],
 )
 def test_size_and_bytes(files: int, size: int, reason: FlushReason | None) -> None:
     """Either threshold is enough, and reaching it is enough; an empty buffer is never due."""

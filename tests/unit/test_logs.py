@@ -116,11 +116,13 @@ def test_any_value_makes_strict_json(stream: io.StringIO) -> None:
     log.info(
         Event.FILE_CLAIMED, path=Path("/a"), at=datetime(2026, 1, 15, tzinfo=UTC), many={2, 1}, name="a\udcff\u2028\n"
     )
-    log.info(Event.FILE_CLAIMED, not_a_number=float("nan"), keys={(1, 2): 3}, circle=circle, mute=Mute(), kept=1)
-    first, second = lines(stream)
+    log.info(Event.FILE_CLAIMED, not_a_number=float("nan"))
+    log.info(Event.FILE_CLAIMED, keys={(1, 2): 3}, circle=circle, mute=Mute(), kept=1)
+    first, second, third = lines(stream)
     assert (first["path"], first["at"], first["many"]) == ("/a", "2026-01-15T00:00:00+00:00", [1, 2])
     assert first["name"] == "a\udcff\u2028\n"
-    assert second["not_a_number"] == "nan" and second["mute"] == "<Mute without text>" and second["kept"] == "1"
+    assert second["not_a_number"] == "nan"
+    assert third["mute"] == "<Mute without text>" and third["kept"] == "1"
     assert stream.getvalue().isascii()
 
 
@@ -251,21 +253,8 @@ def test_broken_stream_does_not_stop_the_work() -> None:
     get_logger().info(Event.HOUR_STRUCK)
 
 
-def explanations() -> dict[str, str]:
-    """Event name → what its line in the source says about it."""
-    return dict(re.findall(r'^    [A-Z_]+ = "([a-z.]+)"  #: (.+)$', SOURCE, re.MULTILINE))
-
-
 def test_every_event_is_named_and_explained() -> None:
     """Event names are `noun.verbed`, and each has its explanation beside it."""
-    explained = explanations()
     for event in Event:
         assert event == "crash" or re.fullmatch(r"[a-z]+\.[a-z]+", event), event
-        assert explained.get(event), event
-
-
-def test_readme_table_is_the_events() -> None:
-    """The README has a row for every event, with the words of the source."""
-    readme = (ROOT / "README.md").read_text()
-    for event, meaning in explanations().items():
-        assert f"| `{event}` | {meaning} |" in readme, event
+        assert re.search(rf'^    {event.name} = "{event}"  #: \S', SOURCE, re.MULTILINE), event

@@ -87,13 +87,15 @@ def test_a_data_files_name_is_read(name: str, prefix: str, suffix: str, compress
     ],
 )
 def test_a_name_of_another_form_is_refused(name: str) -> None:
-    """No form, no 14-digit time, a time that does not exist (the first one counts): bad_name, with the form in words."""
+    """No form, no 14-digit time, a time that does not exist (the first counts): bad_name, with the form in words."""
     with pytest.raises(FileRefused, match=r"YYYYMMDDHHMMSS") as refused:
         parse_name(name)
     assert refused.value.code == "bad_name"
 
 
-@pytest.mark.parametrize("prefix", ["..", ".", "../x", "a/b", "a\\b", "-rf", " a", "a\x00b", "a\nb", "a\udcff", "a" * 121])
+@pytest.mark.parametrize(
+    "prefix", ["..", ".", "../x", "a/b", "a\\b", "-rf", " a", "a\x00b", "a\nb", "a\udcff", "a" * 121]
+)
 def test_a_prefix_that_is_no_folders_name_is_refused(prefix: str) -> None:
     """A prefix becomes the name of a folder in held/, so path tricks and what cannot be printed are bad_name."""
     with pytest.raises(FileRefused) as refused:
@@ -184,7 +186,11 @@ def test_a_glob_is_matched_against_the_whole_name() -> None:
 
 def test_a_type_that_is_switched_off_keeps_its_files() -> None:
     """A worse match that is active does not get them; an equally good one does."""
-    off, worse, equal = kind("vehicle_events", status=TypeStatus.DISABLED), kind("events"), kind("new", "vehicle_events")
+    off, worse, equal = (
+        kind("vehicle_events", status=TypeStatus.DISABLED),
+        kind("events"),
+        kind("new", "vehicle_events"),
+    )
     assert match("eu_vehicle_events", off, worse) == Match(off)
     assert match("vehicle_events", off, worse, equal) == Match(equal)
 

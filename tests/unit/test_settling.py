@@ -13,7 +13,9 @@ NAME = "vehicle_events_20260115120000.json"
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
-def sight(name: str = NAME, *, mode: int = stat.S_IFREG | 0o644, size: int = 10, mtime_ns: int = 0, inode: int = 1) -> Sight:
+def sight(
+    name: str = NAME, *, mode: int = stat.S_IFREG | 0o644, size: int = 10, mtime_ns: int = 0, inode: int = 1
+) -> Sight:
     """One look at an entry."""
     return Sight(name, mode, size, mtime_ns, (1, inode))
 
@@ -46,7 +48,12 @@ def test_a_close_does_not_end_the_wait_of_half_a_thing(seen: Sight) -> None:
 
 @pytest.mark.parametrize(
     ("seen", "code"),
-    [(sight(size=0), "empty"), (sight("upload-7"), "bad_name"), (sight(size=101), "too_large"), (sight("x", size=0), "bad_name")],
+    [
+        (sight(size=0), "empty"),
+        (sight("upload-7"), "bad_name"),
+        (sight(size=101), "too_large"),
+        (sight("x", size=0), "bad_name"),
+    ],
 )
 def test_whole_files_that_are_refused(seen: Sight, code: str) -> None:
     """Each with its code; exactly the limit is not too large."""

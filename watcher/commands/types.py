@@ -145,10 +145,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _say(answer: dict[str, Any], done: str) -> None:
-    text = f"{done} {answer['file_type']}, {answer['status']}"
+    text = f"{done} {answer['file_type']}"
     if "table_name" in answer:
         patterns = ", ".join(answer["filename_patterns"])
-        text += f": {patterns} -> {answer['table_name']}, schema version {answer['schema_version']}"
+        text += (
+            f" ({answer['status']}): {patterns} -> {answer['table_name']}, schema version {answer['schema_version']}"
+        )
     click.echo(text)
 
 
