@@ -38,7 +38,6 @@ class Event(StrEnum):
     FILE_DUPLICATE = "file.duplicate"  #: the same delivery is loaded already; it went to duplicate/
     FILE_MISSING = "file.missing"  #: somebody removed a file that the ledger knows
     FILE_CHANGED = "file.changed"  #: its bytes changed after it was claimed; it left its batch and was claimed again
-    FILE_SETTLED = "file.settled"  #: the file reached its end
     FILE_FAILED = "file.failed"  #: the file could not be loaded; it went to failed/ or error/
     FOLDER_IGNORED = "folder.ignored"  #: a folder inside incoming/ was left alone
 

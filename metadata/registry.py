@@ -184,7 +184,7 @@ class Registry:
                 return False
             patterns = None
             if prefix and prefix != name and prefix.isprintable():
-                patterns = json.dumps([name, glob.escape(prefix)])
+                patterns = json.dumps([name, glob.escape(prefix) + "_*"] if glob.has_magic(prefix) else [name, prefix])
             self._insert(
                 session,
                 {
@@ -275,7 +275,7 @@ def get_or_create_table_metadata(
     table_name: str,
     file_type: str,
     schema_definition: Mapping[str, Any] | None = None,
-    partition_column: str | None = "date",
+    partition_column: str | None = None,
     processing_config: Mapping[str, Any] | None = None,
     description: str | None = None,
     *,
@@ -284,7 +284,8 @@ def get_or_create_table_metadata(
     """Register a file type from Python, or get it as it is when it has a schema already.
 
     With a schema the type is active and a running daemon takes its files from its next scan on; without one it is an
-    inactive record. Makes the database's tables if need be. `settings`: None reads environment and `.env`.
+    inactive record. `partition_column` is an older name for `partition_by` of the processing config; both default to
+    the date of the file's name. Makes the database's tables if need be. `settings`: None reads environment and `.env`.
     Raises ConfigurationError with every fault of the definition.
     """
     database = Database((settings or Settings.load()).database_url)

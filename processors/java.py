@@ -91,9 +91,9 @@ def _ask(command: Path) -> tuple[Path, str]:
 
 
 def _major(version: str) -> int:
-    """17 of `17.0.15` and of `17-ea`; 8 of `1.8.0_292`."""
-    numbers = [int(number) for number in re.findall(r"\d+", version)]
-    return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
+    """17 of `17.0.15` and of `17-ea`; 1, so too old, of the `1.8.0_292` that Java 8 calls itself."""
+    number = re.match(r"\d+", version)
+    return int(number[0]) if number else 0
 
 
 def _run(command: Path, *arguments: str) -> str:

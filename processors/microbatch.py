@@ -136,6 +136,7 @@ class MicroBatches:
         # 3. Prepare
         days = set().union(*(task.days for task in decoded.result))
         self.ledger.prepare(batch_id, decoded.outcomes, decoded.written, days)
+        self._tell_who_left(plan.files, decoded.outcomes)
         watch.lap("prepare")
 
         # 4. Commit
@@ -155,6 +156,7 @@ class MicroBatches:
         result = BatchResult(batch.id, batch.file_type, batch.table_name, files=batch.files)
         if batch.state == BatchState.PLANNED:
             self.ledger.abandon(batch.id, "the process ended before Prepare")
+            log.info(Event.BATCH_ABANDONED, batch_id=batch.id, file_type=batch.file_type, files=batch.files)
             result.state = BatchState.ABANDONED.value
             return result
         if batch.state == BatchState.COMMITTED:
@@ -202,6 +204,22 @@ class MicroBatches:
             [written for result in results for written in result.written],
             results,
         )
+
+    def _tell_who_left(self, files: Sequence[SourceFile], outcomes: Sequence[FileOutcome]) -> None:
+        """Files that are not in the batch any more: somebody wrote to them or removed them after they were claimed."""
+        names = {file.id: file.name for file in files}
+        for outcome in outcomes:
+            if outcome.outcome not in ("changed", "missing"):
+                continue
+            alert(
+                Event.FILE_CHANGED if outcome.outcome == "changed" else Event.FILE_MISSING,
+                severity=Severity.WARNING,
+                code=outcome.code or outcome.outcome,
+                file_id=outcome.file_id,
+                file=names[outcome.file_id],
+                error=outcome.message,
+                cure="nothing to do if it was meant; its producer should write beside and rename in",
+            )
 
     def _check_books(self, batch_id: str, outcomes: Sequence[FileOutcome]) -> None:
         """Records decoded = rows written + rejected, for every file that is loaded."""
@@ -290,8 +308,8 @@ class MicroBatches:
             return landing.snapshot_id
         if landing.state is LandingState.HISTORY_CUT:
             raise TypeStopped(
-                f"committing batch {batch.id} to {batch.table_name}: the table's history was cut and the batch is not "
-                "in it, so nobody can tell whether it was loaded; compare the table with `lemonade batches`, restore the "
+                f"committing batch {batch.id} to {batch.table_name}: the table's history was cut and the batch is "
+                "not in it, so nobody can tell whether it was loaded; compare the table with `lemonade batches`, restore the "
                 "table or its snapshot, then restart",
                 code="history_cut",
             )

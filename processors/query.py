@@ -311,20 +311,21 @@ def _at_snapshot(tables: dict[str, Table], snapshot_id: int) -> dict[str, int | 
 
 
 def _at_time(name: str, table: Table, at_ms: int) -> int | None:
-    """The last snapshot that was current at that millisecond; UsageError when the history back to it was expired."""
+    """The last snapshot that was current at that millisecond; UsageError when it may have been expired since."""
     log = table.history()
-    earlier = [entry for entry in log if entry.timestamp_ms <= at_ms]
-    if earlier:
-        last = earlier[-1].snapshot_id
-        if table.snapshot_by_id(last) is not None:
-            return last
-    elif not log:
-        return None
-    else:
-        first = table.snapshot_by_id(log[0].snapshot_id)
-        if first is not None and first.parent_snapshot_id is None:
-            return None
-    raise UsageError(f"reading {name} as of an earlier time: its snapshots of that time have expired; take a later one")
+    earlier = [entry.snapshot_id for entry in log if entry.timestamp_ms <= at_ms]
+    found = table.snapshot_by_id(earlier[-1]) if earlier else None
+    follows = table.snapshot_by_id(log[len(earlier)].snapshot_id) if len(earlier) < len(log) else None
+    if (earlier and found is None) or (follows is not None and _lost_parent(table, follows)):
+        raise UsageError(f"reading {name} as of an earlier time: its snapshots of that time have expired")
+    return found.snapshot_id if found is not None else None
+
+
+def _lost_parent(table: Table, snapshot: Snapshot) -> bool:
+    """Whether the snapshot before this one was expired; some engines clear the link to it, others leave it dangling."""
+    if snapshot.parent_snapshot_id is None:
+        return (snapshot.sequence_number or 0) > 1
+    return table.snapshot_by_id(snapshot.parent_snapshot_id) is None
 
 
 def _scan(metadata_location: str, snapshot_id: int | None) -> str:

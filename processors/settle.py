@@ -22,7 +22,7 @@ log = get_logger()
 
 CURES = {
     FileState.FAILED: "mend the file (or its producer) and drop it into incoming/ again",
-    FileState.ERROR: "mend the records, or the schema with `lemonade types update`, and drop the file into incoming/ again",
+    FileState.ERROR: "mend the records, or the schema with `lemonade types update`, and drop the file again",
 }
 
 

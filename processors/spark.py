@@ -146,14 +146,14 @@ class SparkRunner:
     def _fault(self, session: _Session, error: Exception, label: str) -> BatchFault:
         where = self.settings.log_folder / "spark.log"
         if not session.is_usable():
-            exit_code = session.process.poll()
+            reason = _first_line(error)
             with self._lock:
                 if self._running is session:  # else another thread met the same death before
                     self._running = None
                     session.end()
-                    log.warning(Event.SPARK_LOST, label=label, error=_first_line(error), exit_code=exit_code)
+                    log.warning(Event.SPARK_LOST, label=label, error=reason, exit_code=session.process.returncode)
             return BatchFault(
-                f"running {label} on Spark: its JVM is gone ({_first_line(error)}); a new one is started for the next "
+                f"running {label} on Spark: its JVM is gone ({reason}); a new one is started for the next "
                 f"attempt; when this repeats, see {where} and spark.out beside it, and give SPARK_MEMORY more",
                 code="spark_lost",
             )
@@ -243,7 +243,7 @@ def _silence(context: SparkContext) -> None:
     """The server for accumulators, which PySpark always starts, prints a traceback to stderr when the JVM dies."""
     server = context._accumulatorServer
     if server is not None:
-        server.handle_error = lambda request, address: None  # type: ignore[method-assign]
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import gc
 import importlib
 import pickle
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
 from metadata.errors import BatchFault, LemonadeError
@@ -88,8 +90,8 @@ def warm_up(_task: object = None) -> None:
 
 
 def _use_installed_pyspark() -> None:
-    """Spark puts a zip of PySpark's sources before the installed package: seconds of compiling, each time."""
-    others = [entry for entry in sys.path if not entry.endswith(".zip")]
+    """Spark puts zips of PySpark's and Py4J's sources before the installed packages: compiled anew each time."""
+    others = [entry for entry in sys.path if not re.fullmatch(r"(pyspark|py4j-.*)\.zip", Path(entry).name)]
     if PathFinder.find_spec("pyspark", others) and PathFinder.find_spec("py4j", others):
         sys.path[:] = others
 

@@ -34,7 +34,7 @@ from processors.decode import Decoder, FileResult, RecordColumns, decompress
 from processors.lake import TableHandle
 
 _MIB = 1024 * 1024
-_GROUP_BYTES = 64 * _MIB  # of JSON, about; bounds what is decoded and not yet columns
+_GROUP_BYTES = 16 * _MIB  # of JSON, about; bounds what is decoded and not yet columns
 _DATA_FILE_BYTES = 128 * _MIB  # of Arrow columns, which are 10 to 20 MB of Parquet
 _PENDING_BYTES = 256 * _MIB  # of Arrow columns waiting, of all partitions
 _FILE_COST_BYTES = 8 * 1024  # what opening a file costs, in bytes that could be decoded meanwhile

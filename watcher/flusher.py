@@ -114,5 +114,5 @@ class Flusher:
             log.info(Event.FLUSH_FINISHED, **facts)
             return
         rate = bad / (loaded + bad)
-        severity = Severity.CRITICAL if rate > self.settings.failure_rate_alert else Severity.WARNING
+        severity = Severity.CRITICAL if rate >= self.settings.failure_rate_alert else Severity.WARNING
         alert(Event.FLUSH_FINISHED, severity=severity, code="files_failed", failure_rate=round(rate, 4), **facts)

@@ -99,6 +99,7 @@ class _Nominees(FileSystemEventHandler):
             else:
                 self.closed.discard(name)
                 self.changed.add(name)
+                return  # nothing to do before it is closed or settled; a file that is written slowly wakes nobody
         self.wake()
 
     def overflow(self) -> bool:
@@ -139,7 +140,10 @@ class _OverflowFilter(logging.Filter):
 
 
 class Observer:
-    """Watches `incoming` (not what is below it) and, for the hint, `wake_file`; calls `wake` on its own thread.
+    """Watches `incoming` (not what is below it) and, for the hint, `wake_file`.
+
+    Calls `wake` on a thread of its own when a file is whole, when events were lost, and when the wake file is touched;
+    not for each write: files that no event ends the wait of are found by the next look.
 
     Not a promise: what it misses, a scan finds. start, stop and check belong to one thread.
     """

@@ -87,12 +87,18 @@ class Service:
             self.app.runner()  # a missing Java is said now, not at the first batch
             previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
             try:
-                return self._run()
+                return self.serve()
             finally:
                 for number, handler in previous.items():
                     signal.signal(number, handler)
 
-    def _run(self) -> int:
+    def stop(self) -> None:
+        """Drain, as after SIGTERM; safe to call from any thread and from a signal handler."""
+        self.flags.draining.set()
+        self.flags.wake.set()
+
+    def serve(self) -> int:
+        """`run()` without lock and signals, which belong to a process: until `stop()`; returns the exit code."""
         log.info(Event.DAEMON_STARTED, pid=os.getpid(), incoming=str(self.app.settings.incoming_folder))
         self.app.marks.set("started", self.app.clock.now(), {"pid": os.getpid()})
         workers = [
@@ -302,8 +308,7 @@ class Service:
     def _stop_for_good(self) -> None:
         """Stop with exit code 70: the supervisor restarts, recovery walks."""
         self.flags.fatal.set()
-        self.flags.draining.set()
-        self.flags.wake.set()
+        self.stop()
 
     def _pause(self, seconds: float) -> bool:
         """Wait; False at once when the daemon drains."""
@@ -313,8 +318,7 @@ class Service:
         self._signals += 1
         if self._signals > 1:
             os._exit(128 + number)  # a second signal: now; the JVM follows when its pipe closes
-        self.flags.draining.set()
-        self.flags.wake.set()
+        self.stop()
 
     def _drain(self, workers: list[threading.Thread]) -> None:
         self.flags.draining.set()

@@ -11,7 +11,7 @@ from typing import Any
 
 from metadata.errors import UsageError
 from metadata.states import FlushReason
-from watcher import verbs_types
+from watcher.verbs_types import VERBS
 from watcher.work import Work, flush_answer, summary_answer, wanted_types
 
 
@@ -29,9 +29,9 @@ def do(work: Work, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def do_registry(work: Work, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """A verb that changes only the registry; UsageError for a verb that is none of ours."""
-    if verb not in verbs_types.VERBS:
+    if verb not in VERBS:
         raise UsageError(f"doing {verb!r}: there is no such verb; is the command newer than the daemon?")
-    return verbs_types.VERBS[verb](work.app.registry, arguments)
+    return VERBS[verb](work.app.registry, arguments)
 
 
 def days_asked(arguments: dict[str, Any]) -> tuple[date | None, date | None]:

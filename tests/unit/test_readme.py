@@ -88,14 +88,14 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 def verbs_table() -> str:
-    """The verbs with their arguments, options and first sentences of help."""
+    """The verbs with their arguments, options and help."""
     rows = ["| you type `lemonade …` | options | it does |", "| --- | --- | --- |"]
     for verb, command in commands():
         arguments = " ".join(
             piece for piece in command.collect_usage_pieces(click.Context(command)) if piece != "[OPTIONS]"
         )
         options = [f"`{max(each.opts, key=len)}`" for each in command.params if isinstance(each, click.Option)]
-        told = " ".join(inspect.cleandoc(command.help or "").split("\n\n")[0].split())
+        told = " ".join((command.help or "").split())
         rows.append(f"| `{f'{verb} {arguments}'.strip()}` | {' '.join(options)} | {told} |")
     return "\n".join(rows) + "\n"
 

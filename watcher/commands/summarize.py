@@ -15,9 +15,9 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @click.command()
-@click.argument("day", type=_DAY, required=False)
-@click.option("--from", "first", type=_DAY, help="First day (UTC).")
-@click.option("--to", "last", type=_DAY, help="Last day (UTC); without it, the first day alone.")
+@click.argument("day", type=_DAY, required=False, metavar="[DAY]")
+@click.option("--from", "first", type=_DAY, metavar="DAY", help="First day (UTC).")
+@click.option("--to", "last", type=_DAY, metavar="DAY", help="Last day (UTC); without it, the first day alone.")
 @JSON_OPTION
 @click.pass_obj
 def summarize(app: App, day: datetime | None, first: datetime | None, last: datetime | None, as_json: bool) -> None:
