@@ -308,9 +308,9 @@ class MicroBatches:
             return landing.snapshot_id
         if landing.state is LandingState.HISTORY_CUT:
             raise TypeStopped(
-                f"committing batch {batch.id} to {batch.table_name}: the table's history was cut and the batch is "
-                "not in it, so nobody can tell whether it was loaded; compare the table with `lemonade batches`, restore the "
-                "table or its snapshot, then restart",
+                f"committing batch {batch.id} to {batch.table_name}: the table's history was cut and the batch is not "
+                "in it, so nobody can tell whether it was loaded; compare the table with `lemonade batches`, bring its "
+                "snapshot back, then restart",
                 code="history_cut",
             )
         return self.lake.append_paths(batch.table_name, batch.id, paths, _properties(batch)).snapshot_id
