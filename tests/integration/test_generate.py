@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from command import Lemonade, wait_for
 
 from metadata.errors import Busy, UsageError
 from metadata.settings import Settings
@@ -157,3 +161,29 @@ def test_options_that_contradict_are_refused(app: App) -> None:
         run(app, "--no-cleanup", "--interval", "1")
     with pytest.raises(UsageError, match="--continuous"):
         run(app, "--no-cleanup", "--continuous", "--json")
+
+
+def test_continuous_goes_on_until_control_c(lemonade: Lemonade) -> None:
+    """Round after round of new files, each with a name of its own; Ctrl-C ends it with exit code 0."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "watcher",
+            "generate",
+            "--no-cleanup",
+            "--num-files=1",
+            "--continuous",
+            "--interval=0.05",
+        ],
+        cwd=lemonade.home,
+        env=lemonade.environ,
+        stdout=subprocess.DEVNULL,
+    )
+    lemonade.processes.append(process)
+    wait_for(lambda: len(list(lemonade.incoming.glob("vehicles_*.json"))) >= 6, "three rounds")
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(timeout=30) == 0
+    assert list(lemonade.incoming.glob(".*.tmp")) == []

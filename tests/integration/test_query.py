@@ -3,8 +3,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
+import termios
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -14,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from command import Lemonade
 from conftest import make_settings
 from pyiceberg.table import Table
 
@@ -542,6 +546,45 @@ def test_dot_tables_lists_and_quit_ends(app: App) -> None:
         ask(app, stdin=".nope\n")
     with pytest.raises(UsageError, match=r"raw_data\.small"):
         ask(app, stdin=".schema nope\n")
+
+
+def test_prompt_takes_statements_over_lines_and_keeps_them(lemonade: Lemonade, tmp_path: Path) -> None:
+    """On a terminal: a statement ends with `;`, an error does not end the prompt, Ctrl-D does; history is a file."""
+    lemonade.run("init")
+    ours, theirs = pty.openpty()
+    terminal = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}  # ours does not say where its cursor is
+    termios.tcsetwinsize(theirs, (40, 120))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "watcher", "query"],
+        cwd=lemonade.home,
+        env={**lemonade.environ, **terminal, "XDG_STATE_HOME": str(tmp_path / "state")},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    lemonade.processes.append(process)
+    os.close(theirs)
+
+    def type_and_see(text: bytes, *expected: str) -> None:
+        os.write(ours, text)
+        seen = ""
+        for word in expected:
+            while word not in seen:
+                seen += os.read(ours, 4096).decode(errors="replace")
+            seen = seen.partition(word)[2]
+
+    type_and_see(b"", "lemonade>")
+    type_and_see(b"SELECT 40 + 2\r", "...>")
+    type_and_see(b"AS answer;\r", "42", "lemonade>")
+    type_and_see(b"SELECT nope;\r", "FROM clause is missing", "lemonade>")
+    type_and_see(b".tables\r", "no tables yet", "lemonade>")
+    os.write(ours, b"\x04")
+
+    assert process.wait(timeout=30) == 0
+    os.close(ours)
+    history = (tmp_path / "state/lemonade/history").read_text()
+    assert "+SELECT 40 + 2\n+AS answer;" in history
 
 
 def test_as_of_option_reads_the_past(app: App) -> None:
