@@ -305,11 +305,15 @@ def test_without_a_folder_it_says_so_and_waits_for_one(tmp_path: Path, caplog: p
 
 def test_start_and_stop_may_be_repeated(watched: Watched) -> None:
     """Starting twice is starting once; a stop ends every thread, also before a start, and it can start again."""
+    others = set(threading.enumerate())
+    watched.observer.stop()
     assert watched.observer.start() == Watching("events")
-    before = set(threading.enumerate())
+    assert watched.observer.start() == Watching("events")
+    its_own = set(threading.enumerate()) - others
+    assert its_own
     watched.observer.stop()
     watched.observer.stop()
-    assert not [each for each in before - {threading.current_thread()} if each.is_alive()]
+    assert not [each for each in its_own if each.is_alive()]
     Observer(watched.incoming, None, watched.woken.set).stop()
     watched.observer.start()
     (watched.incoming / NAME).write_bytes(b"[]")

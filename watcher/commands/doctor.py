@@ -11,14 +11,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from metadata.errors import ConfigurationError, LemonadeError
-from metadata.settings import MIB
-from watcher.app import App
 from watcher.commands.show import JSON_OPTION, print_json, shown
+
+if TYPE_CHECKING:
+    from watcher.app import App
+
+MIB = 1024 * 1024
 
 OLDEST_PYTHON = (3, 11)
 DISK_WARNING_BYTES = 2048 * MIB

@@ -6,12 +6,15 @@ import secrets
 import sys
 import threading
 from random import Random
+from typing import TYPE_CHECKING
 
 import click
 
 from metadata.errors import Busy, UsageError
-from watcher.app import App
 from watcher.commands.show import JSON_OPTION, print_json
+
+if TYPE_CHECKING:
+    from watcher.app import App
 
 
 @click.command()

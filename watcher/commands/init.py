@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from watcher.app import App
+if TYPE_CHECKING:
+    from watcher.app import App
 
 
 @click.command()

@@ -23,10 +23,10 @@ from uuid import UUID
 import click
 
 from metadata.errors import LemonadeError, UsageError
-from watcher.app import App
 
 if TYPE_CHECKING:
     from processors.query import Column, QueryEngine, Result
+    from watcher.app import App
 
 _WIDEST_CELL = 60
 _NARROWEST_CELL = 12

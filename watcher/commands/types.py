@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.app import App
 from watcher.commands.show import JSON_OPTION, print_json, print_table, shown
 
 _FILE_OPTION = click.option(
@@ -18,6 +17,9 @@ _FILE_OPTION = click.option(
     type=click.Path(path_type=Path, allow_dash=True),
     help="The types file, a JSON object; - reads it from standard input.",
 )
+
+if TYPE_CHECKING:
+    from watcher.app import App
 
 
 @click.group()
