@@ -89,10 +89,11 @@ class Bench:
         self._rounds = 0
 
     def rehearse(self) -> None:
-        """Both ways once on one small file, so that neither pays for a first time."""
-        files = self._generate(Shape("rehearsal", 1, 10))
+        """Both ways once on a few small files, so that neither pays for a first time."""
+        shape = Shape("rehearsal", 8, 2000)
+        files = self._generate(shape)
         self._baseline(files)
-        self._lemonade(files, 10)
+        self._lemonade(files, shape.rows)
 
     def compare(self, shape: Shape, repeat: int) -> None:
         """Measure one shape and print its figures."""

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from metadata.errors import ConfigurationError, WorldFault
+from metadata.outage import world_code
 
 BUSY_TIMEOUT_SECONDS = 10
 
@@ -129,11 +131,14 @@ def _world_faults(operation: str, url: Any) -> Iterator[None]:
     """The one place where the database's own outages become ours."""
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InterfaceError, PoolTimeout, DatabaseError) as error:
+        if isinstance(error, DatabaseError) and type(error) not in (OperationalError, DatabaseError):
+            raise  # its other kinds speak of our statements, not of the database's health
         shown = url.render_as_string(hide_password=True)
         raise WorldFault(
-            f"{operation}, {shown}: {error.orig}; check that the database is up, not locked and its disk not full",
-            code="ledger_away",
+            f"{operation}, {shown}: {getattr(error, 'orig', error)}; "
+            "check that the database is up, not locked and its disk not full",
+            code=world_code(error, "ledger_away"),
         ) from error
 
 

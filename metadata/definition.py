@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from enum import Enum, StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from metadata.deliveries import DeliveryPolicy, OnRedelivery, OnSameContent
 from metadata.errors import ConfigurationError
 
 DATE_COLUMN = "date"
@@ -58,6 +59,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TYPE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _TRANSFORM = re.compile(r"(day|hour)\(\s*([^()]+?)\s*\)")
 _MAX_DEPTH = 16
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 FieldType = str | dict[str, Any]
 """`"long"`, `"decimal(10,2)"`, …, or a struct, list or map in Iceberg's JSON form without its ids."""
@@ -146,6 +148,14 @@ class SummaryConfig(_Value):
         return (*self.key, "day", f"last_{self.time}", *(f"last_{name}" for name in self.latest))
 
 
+class RetryConfig(_Value):
+    """A type's own numbers for attempts at its micro-batches; None follows the table in `metadata.retries`."""
+
+    attempts: int | None = None  #: in all, the first included
+    first_wait_seconds: float | None = None
+    longest_wait_seconds: float | None = None
+
+
 class ProcessingConfig(_Value):
     """How a type's files become rows; thresholds that are None follow the settings."""
 
@@ -156,6 +166,14 @@ class ProcessingConfig(_Value):
     flush_max_files: int | None = None
     flush_max_bytes: int | None = None
     flush_max_age_seconds: int | None = None
+    retry: RetryConfig | None = None
+    on_same_content: OnSameContent = OnSameContent.SKIP
+    on_redelivery: OnRedelivery = OnRedelivery.APPEND
+
+    @property
+    def deliveries(self) -> DeliveryPolicy:
+        """What becomes of files that were delivered before."""
+        return DeliveryPolicy(self.on_same_content, self.on_redelivery)
 
     @property
     def partition(self) -> tuple[Literal["identity", "day", "hour"], str] | None:
@@ -270,6 +288,10 @@ def parse_config(raw: object, partition_column: str | None, definition: Definiti
     values["partition_by"] = _partition_by(raw.get("partition_by"), partition_column, definition, faults)
     if raw.get("summary") is not None:
         values["summary"] = _summary(raw["summary"], definition, faults)
+    if raw.get("retry") is not None:
+        values["retry"] = _retry(raw["retry"], faults)
+    values["on_same_content"] = _one_of(raw, "on_same_content", OnSameContent.SKIP, faults)
+    values["on_redelivery"] = _one_of(raw, "on_redelivery", OnRedelivery.APPEND, faults)
     if faults:
         raise ConfigurationError("reading a processing config", faults)
     return ProcessingConfig(**values)
@@ -605,6 +627,34 @@ def _unique(pairs: Iterable[tuple[str, str]], what: str, faults: list[str]) -> N
             owners = "" if key == owner == seen[key] else f' (of "{seen[key]}" and "{owner}")'
             faults.append(f'{what} "{key}" stands there twice{owners}')
         seen.setdefault(key, owner)
+
+
+def _retry(raw: object, faults: list[str]) -> RetryConfig | None:
+    if not isinstance(raw, Mapping):
+        faults.append(f'retry must be a JSON object, as in {{"attempts": 3}}, not {_show(raw)}')
+        return None
+    before = len(faults)
+    _unknown_keys(raw, tuple(RetryConfig.model_fields), "retry", faults)
+    attempts = raw.get("attempts")
+    if attempts is not None and not (_is_int(attempts) and 1 <= attempts <= 100):
+        faults.append(f"retry: attempts must be a whole number from 1 to 100, not {_show(attempts)}")
+    for key in ("first_wait_seconds", "longest_wait_seconds"):
+        seconds = raw.get(key)
+        if seconds is None:
+            continue
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 3600:
+            faults.append(f"retry: {key} must be a number above 0, at most 3600, not {_show(seconds)}")
+    return RetryConfig(**raw) if len(faults) == before else None
+
+
+def _one_of(raw: Mapping[Any, Any], key: str, default: _Choice, faults: list[str]) -> _Choice:
+    kind, value = type(default), raw.get(key)
+    if value is None:
+        return default
+    if isinstance(value, str) and value in set(kind):
+        return kind(value)
+    faults.append(f"{key} must be one of {', '.join(kind)}, not {_show(value)}")
+    return default
 
 
 def _unknown_keys(raw: Mapping[Any, Any], known: tuple[str, ...], where: str, faults: list[str]) -> None:

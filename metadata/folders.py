@@ -1,7 +1,7 @@
 """Where source files live, and the one function that moves them.
 
 The daemon, under its lock, is the only mover: look, then rename. `os.rename` replaces silently, so a taken name gets a
-short file id before its suffix first.
+short file id before its suffix first. What a move between two file systems is, `metadata.moves` says.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from metadata.ids import short_id
+from metadata.moves import Moved, make_folder, relocate
 
 _SUFFIX = re.compile(r"(\.(json|jsonl|ndjson)(\.(gz|zst))?|\.[^.]*)$", re.IGNORECASE)
 _NAME_MAX_BYTES = 255
@@ -48,9 +50,26 @@ class Folders:
         """Where deliveries go that are loaded already."""
         return self.source_data / "duplicate" / file_type
 
+    def undone(self, file_type: str) -> Path:
+        """Where files go whose load was taken back."""
+        return self.source_data / "undone" / file_type
+
     def processed(self, file_type: str, day: date) -> Path:
         """Where loaded files go; `day` is the UTC day of the load."""
         return self.processed_base / file_type / day.isoformat()
+
+    def are_there(self) -> bool:
+        """Whether the source-data folder is what it was: an empty mount point is not, and nothing in it is missing."""
+        return (self.source_data / "processing").is_dir()
+
+    def ends_of_moves(self) -> list[Path]:
+        """Folders that files may just have been on their way to: of processed/, the newest days of each type."""
+        kinds = ("processing", "held", "failed", "error", "duplicate", "undone")
+        places = [self.source_data / kind for kind in kinds]
+        below = [folder for place in places if place.is_dir() for folder in place.iterdir() if folder.is_dir()]
+        types = self.processed_base.iterdir() if self.processed_base.is_dir() else []
+        days = [day for kind in types if kind.is_dir() for day in sorted(kind.iterdir(), reverse=True)[:7]]
+        return [*places, *below, *days]
 
     def all(self) -> list[Path]:
         """The folders that `init` makes."""
@@ -68,26 +87,36 @@ def name_with_id(name: str, file_id: str) -> str:
 
 
 def move(source: Path, folder: Path, name: str, file_id: str) -> Path:
-    """Rename `source` into `folder` as `name`, or with a short file id in it when the name is taken; returns where.
+    """Put `source` into `folder` as `name`, or with a short file id in it when the name is taken; returns where.
 
-    Makes the folder. A symlink is moved itself, never followed. Raises OSError (FileNotFoundError when the source is
-    gone, EXDEV when the folders are on different file systems).
+    Makes the folder. A symlink is moved itself, never followed. The caller syncs both folders before the ledger says
+    so. Raises OSError (FileNotFoundError when the source is gone).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / name
+    return move_or_finish(source, folder, name, file_id).path
+
+
+def move_or_finish(source: Path, folder: Path, name: str, file_id: str, earlier: Sequence[Path] = ()) -> Moved:
+    """`move`, and how it went; `earlier` are further folders in which a cut off move may have left its copy."""
+    make_folder(folder)
+    names = (name, name_with_id(name, file_id))
+    target = folder / names[0]
     if os.path.lexists(target):
-        target = folder / name_with_id(name, file_id)
-    os.rename(source, target)  # noqa: PTH104 - Path.rename is the same call; os.rename says what is meant
-    return target
+        target = folder / names[1]
+    return relocate(source, target, finished_at=[each / one for each in (folder, *earlier) for one in names])
+
+
+def reason_path(moved: Path, file_id: str) -> Path:
+    """Where the reason of a file in failed/ or error/ stands: `<name>.error.json`, cut so that it fits a folder."""
+    name = moved.name + ".error.json"
+    if len(os.fsencode(name)) > _NAME_MAX_BYTES:
+        keep = _NAME_MAX_BYTES - len(b".error.json") - 9
+        name = os.fsdecode(os.fsencode(moved.name)[:keep]) + f".{short_id(file_id)}.error.json"
+    return moved.with_name(name)
 
 
 def write_reason(moved: Path, reason: dict[str, Any]) -> Path:
     """Put `<name>.error.json` beside a file in failed/ or error/; returns where. Replaces an earlier one whole."""
-    name = moved.name + ".error.json"
-    if len(os.fsencode(name)) > _NAME_MAX_BYTES:
-        keep = _NAME_MAX_BYTES - len(b".error.json") - 9
-        name = os.fsdecode(os.fsencode(moved.name)[:keep]) + f".{short_id(str(reason.get('file_id', '')))}.error.json"
-    target = moved.with_name(name)
+    target = reason_path(moved, str(reason.get("file_id", "")))
     temporary = moved.with_name(f".{short_id(str(reason.get('file_id', 'reason')))}.error.json.tmp")
     temporary.write_text(json.dumps(reason, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     os.replace(temporary, target)  # noqa: PTH105 - see above

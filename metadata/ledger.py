@@ -7,17 +7,20 @@ it means that the books and the program disagree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.orm import Session
 
 from metadata.clock import Clock
 from metadata.database import Database
+from metadata.deliveries import DeliveryPolicy, OnRedelivery, Verdict, decide
 from metadata.errors import Fatal
-from metadata.models import Batch, BatchDataFile, BatchFile, SourceFile, SummaryDay
+from metadata.history import note, note_many
+from metadata.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile, SummaryDay
+from metadata.receipt import Rebuilding, put_back
 from metadata.states import BATCH_MOVES, FILE_MOVES, BatchState, FileState, FlushReason
 
 
@@ -50,7 +53,7 @@ class NewFile:
 
 @dataclass(frozen=True)
 class HeldClaim:
-    """A held file that was taken into processing/<type>/ and digested."""
+    """A file that is in the ledger already (held, or to be retried), now in processing/<type>/ and digested."""
 
     file_id: str
     file_type: str
@@ -107,6 +110,8 @@ class Plan:
     files: list[SourceFile]
     duplicates: list[SourceFile]
     waiting: list[SourceFile]  #: copies of a file in flight; they stay claimed until its fate is known
+    refused: list[SourceFile] = field(default_factory=list)  #: redelivered names, where the type refuses them
+    replaces: list[SourceFile] = field(default_factory=list)  #: loads that the batch's one file takes the place of
 
 
 class Ledger:
@@ -147,6 +152,7 @@ class Ledger:
         ]
         with self.database.writing() as session:
             session.execute(insert(SourceFile), rows)
+            note_many(session, [file.arrival.file_id for file in files], now)
 
     def add_claimed(self, arrival: Arrival, file_type: str, path: str) -> None:
         """A file was taken into processing/<type>/ and digested."""
@@ -173,10 +179,27 @@ class Ledger:
                 _move_file(row, FileState.CLAIMED)
                 row.file_type, row.path, row.claimed_at = claim.file_type, claim.path, now
                 row.digest, row.size_bytes = claim.digest, claim.size_bytes
+            note_many(session, ids, now)
 
     def claim_held(self, file_id: str, file_type: str, path: str, digest: str, size_bytes: int) -> None:
         """One held file's type is active now; it was taken into processing/<type>/."""
         self.claim_held_many([HeldClaim(file_id, file_type, path, digest, size_bytes)])
+
+    def retry_many(self, claims: Sequence[HeldClaim]) -> None:
+        """Files that ended badly were taken back into processing/<type>/: the same rows. All of them, or none.
+
+        Their attempts stay counted; what was said of the last one is in the history.
+        """
+        now = self.clock.now()
+        with self.database.writing() as session:
+            for claim in claims:
+                row = _file(session, claim.file_id)
+                _move_file(row, FileState.CLAIMED)
+                row.file_type, row.path, row.claimed_at, row.settled_at = claim.file_type, claim.path, now, None
+                row.digest, row.size_bytes, row.batch_id = claim.digest, claim.size_bytes, None
+                row.code = row.message = row.records = row.rows = row.rejected = None
+                row.deaths = 0  # whoever retries it has looked at it
+            note_many(session, [claim.file_id for claim in claims], now, "retried")
 
     def held(self) -> list[SourceFile]:
         """All held files, oldest first."""
@@ -190,12 +213,14 @@ class Ledger:
                 _move_file(row, FileState.CLAIMED)
             _move_file(row, FileState.FAILED)
             row.path, row.code, row.message, row.settled_at = path, code, message, self.clock.now()
+            note(session, row, self.clock.now())
 
     def mark_missing(self, file_id: str, message: str) -> None:
         """A person removed the file; legal from every state."""
         with self.database.writing() as session:
             row = _file(session, file_id)
             row.state, row.message, row.settled_at = FileState.MISSING, message, self.clock.now()
+            note(session, row, self.clock.now())
 
     def known_among(self, paths: Sequence[str]) -> set[str]:
         """Those of `paths` at which the ledger has a file; one that a person removed and put back is not known."""
@@ -210,7 +235,9 @@ class Ledger:
     def set_path(self, file_id: str, path: str) -> None:
         """A file was moved."""
         with self.database.writing() as session:
-            _file(session, file_id).path = path
+            row = _file(session, file_id)
+            row.path = path
+            note(session, row, self.clock.now())
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -277,6 +304,33 @@ class Ledger:
         with self.database.reading() as session:
             return _batch(session, batch_id)
 
+    def batch_states(self, batch_ids: Sequence[str]) -> dict[str, BatchState]:
+        """The states of those batches that the ledger has."""
+        states: dict[str, BatchState] = {}
+        with self.database.reading() as session:
+            for start in range(0, len(batch_ids), 500):
+                some = batch_ids[start : start + 500]
+                for each, state in session.execute(select(Batch.id, Batch.state).where(Batch.id.in_(some))):
+                    states[each] = BatchState(state)
+        return states
+
+    def put_back(self, rebuilding: Rebuilding, summary_table: str | None) -> None:
+        """Write a batch that was forgotten again, with its files and the days to summarise; see processors.receipts."""
+        with self.database.writing() as session:
+            put_back(session, rebuilding, self.clock.now())
+            if summary_table is not None and rebuilding.state is BatchState.COMMITTED:
+                for day in rebuilding.receipt.event_days:
+                    touch_day(session, summary_table, rebuilding.receipt.file_type, date.fromisoformat(day))
+
+    def put_ended(self, files: Sequence[SourceFile]) -> None:
+        """Files that were found at their ends, and that the ledger did not know there: rows made or corrected."""
+        if not files:
+            return
+        with self.database.writing() as session:
+            for file in files:
+                session.merge(file)
+            note_many(session, [file.id for file in files], self.clock.now(), "found at its end at start-up")
+
     def batch_files(self, batch_id: str) -> list[SourceFile]:
         """The source files that batch `batch_id` is about now, oldest first."""
         query = select(SourceFile).where(SourceFile.batch_id == batch_id).order_by(SourceFile.id)
@@ -330,10 +384,13 @@ class Ledger:
         flush_id: str,
         reason: FlushReason,
         file_ids: Sequence[str],
+        halved_from: str | None = None,
+        policy: DeliveryPolicy = DeliveryPolicy(),  # noqa: B008 - it is a value
     ) -> Plan:
-        """Step 1: fix a batch's files and decide duplicates, against the files that are loaded at this moment.
+        """Step 1: fix a batch's files and decide redeliveries, against the files that are loaded at this moment.
 
-        Files that are no longer claimed are passed over.
+        Files that are no longer claimed are passed over. A file that replaces earlier loads is a batch of its own,
+        with an `operations` row of the batch's id.
         """
         with self.database.writing() as session:
             claimed = session.scalars(
@@ -341,25 +398,27 @@ class Ledger:
                 .where(SourceFile.id.in_(file_ids), SourceFile.state == FileState.CLAIMED.value)
                 .order_by(SourceFile.id)
             ).all()
-            files: list[SourceFile] = []
-            duplicates: list[SourceFile] = []
-            waiting: list[SourceFile] = []
-            taken: set[tuple[datetime | None, str | None]] = set()
-            fates = _fates_of_copies(session, file_type, claimed)
-            for row in claimed:
-                delivery = (row.filename_time, row.digest)
-                fate = fates.get(delivery)
-                if fate is FileState.LOADED:
-                    _move_file(row, FileState.DUPLICATE)
-                    row.code, row.message = "duplicate", "the same delivery (type, filename timestamp, bytes) is loaded"
-                    duplicates.append(row)
-                elif fate is FileState.BATCHED or delivery in taken:
-                    waiting.append(row)
-                else:
-                    taken.add(delivery)
-                    files.append(row)
+            by_verdict: dict[Verdict, list[SourceFile]] = {verdict: [] for verdict in Verdict}
+            replaced_ids: list[str] = []
+            decisions = decide(claimed, _rivals(session, file_type, claimed, policy), policy)
+            for row, decision in zip(claimed, decisions, strict=True):
+                by_verdict[decision.verdict].append(row)
+                replaced_ids += decision.replaces
+            duplicates, refused = by_verdict[Verdict.DUPLICATE], by_verdict[Verdict.REFUSE]
+            for row in duplicates:
+                _move_file(row, FileState.DUPLICATE)
+                row.code, row.message = "duplicate", "the same delivery (type, filename timestamp, bytes) is loaded"
+            for row in refused:
+                _move_file(row, FileState.FAILED)
+                row.code, row.message = "redelivered", "a file of this name with other bytes is loaded"
+            for row in (*duplicates, *refused):
+                row.settled_at = None
+            note_many(session, [row.id for row in (*duplicates, *refused)], self.clock.now())
+            waiting = by_verdict[Verdict.WAIT]
+            files = by_verdict[Verdict.LOAD] + by_verdict[Verdict.REPLACE]
+            replaces = [_file(session, file_id) for file_id in replaced_ids]
             if not files:
-                return Plan(None, [], duplicates, waiting)
+                return Plan(None, [], duplicates, waiting, refused)
             batch = Batch(
                 id=batch_id,
                 file_type=file_type,
@@ -372,6 +431,7 @@ class Ledger:
                 files=len(files),
                 bytes=sum(row.size_bytes for row in files),
                 planned_at=self.clock.now(),
+                halved_from=halved_from,
             )
             session.add(batch)
             session.flush()
@@ -380,14 +440,42 @@ class Ledger:
                 row.batch_id = batch_id
                 row.attempts += 1
                 session.add(BatchFile(batch_id=batch_id, file_id=row.id))
-            return Plan(batch, files, duplicates, waiting)
+            note_many(session, [row.id for row in files], self.clock.now())
+            if replaces:
+                session.add(
+                    Operation(
+                        id=batch_id,  # so that one snapshot id, derived from it, stands for both
+                        kind="replace",
+                        file_type=file_type,
+                        table_name=table_name,
+                        state=BatchState.PLANNED.value,
+                        batch_id=batch_id,
+                        file_ids=replaced_ids,
+                        planned_at=self.clock.now(),
+                    )
+                )
+            return Plan(batch, files, duplicates, waiting, refused, replaces)
+
+    def replacement(self, batch_id: str) -> tuple[Operation, list[SourceFile]] | None:
+        """The loads that a batch takes the place of, with the operation that does it; None when there are none."""
+        with self.database.reading() as session:
+            operation = _replacement(session, batch_id)
+            return None if operation is None else (operation, [_file(session, each) for each in operation.file_ids])
 
     def count_attempt(self, batch_id: str) -> int:
         """An attempt at decoding batch `batch_id` begins; returns its number, from 1."""
         with self.database.writing() as session:
             batch = _batch(session, batch_id)
             batch.attempts += 1
+            batch.error = None  # until the attempt ends: recovery tells by it that the process died in the middle
             return batch.attempts
+
+    def leave_planned(self, why: str) -> None:
+        """The process is about to end as it was told to: what becomes of batches in work is no death of theirs."""
+        with self.database.writing() as session:
+            query = select(Batch).where(Batch.state == BatchState.PLANNED.value, Batch.error.is_(None))
+            for batch in session.scalars(query):
+                batch.error = why
 
     def note_error(self, batch_id: str, error: str) -> None:
         """The last attempt at a batch failed with `error`."""
@@ -415,8 +503,10 @@ class Ledger:
         with self.database.writing() as session:
             batch = _batch(session, batch_id)
             _move_batch(batch, BatchState.PREPARED)
+            planned = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id))
+            entries = {entry.file_id: entry for entry in planned}
             for outcome in outcomes:
-                entry = session.get_one(BatchFile, (batch_id, outcome.file_id))
+                entry = entries[outcome.file_id]
                 entry.outcome, entry.records, entry.rows = outcome.outcome, outcome.records, outcome.rows
                 entry.rejected, entry.code, entry.message = outcome.rejected, outcome.code, outcome.message
                 if outcome.outcome in ("changed", "missing"):
@@ -428,6 +518,7 @@ class Ledger:
                         _move_file(row, FileState.CLAIMED)
                         row.digest = outcome.digest
                         row.size_bytes = row.size_bytes if outcome.size_bytes is None else outcome.size_bytes
+                    note(session, row, self.clock.now(), outcome.message)
             for data in data_files:
                 session.add(
                     BatchDataFile(
@@ -436,6 +527,8 @@ class Ledger:
                 )
             batch.records = sum(outcome.records for outcome in outcomes)
             batch.rejected = sum(outcome.rejected for outcome in outcomes)
+            if not any(outcome.outcome == "loaded" for outcome in outcomes):
+                _give_up_replacement(session, batch_id, self.clock.now(), "the file that was to replace was not loaded")
             batch.expected_rows = written
             batch.event_days = sorted(day.isoformat() for day in event_days)
             batch.prepared_at = self.clock.now()
@@ -447,15 +540,31 @@ class Ledger:
             _move_batch(batch, BatchState.COMMITTED)
             batch.snapshot_id, batch.committed_at, batch.error = snapshot_id, self.clock.now(), None
             entries = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id)).all()
+            rows = {row.id: row for row in session.scalars(select(SourceFile).where(SourceFile.batch_id == batch_id))}
+            ended: list[str] = []
             for entry in entries:
                 if entry.outcome not in ("loaded", "failed", "error"):
                     continue
-                row = _file(session, entry.file_id)
+                row = rows.get(entry.file_id) or _file(session, entry.file_id)
                 _move_file(row, FileState(entry.outcome))
                 row.records, row.rows, row.rejected = entry.records, entry.rows, entry.rejected
                 row.code, row.message = entry.code, entry.message
+                row.deaths = 0 if entry.outcome == "loaded" else row.deaths
+                ended.append(row.id)
+            days = set(batch.event_days or [])
+            operation = _replacement(session, batch_id)
+            if operation is not None:
+                days |= set(operation.event_days or [])
+                operation.state, operation.snapshot_id = BatchState.COMMITTED.value, snapshot_id
+                operation.committed_at = self.clock.now()
+                for file_id in operation.file_ids:
+                    row = _file(session, file_id)
+                    _move_file(row, FileState.REPLACED)
+                    row.rows, row.replaced_by = 0, ended[0]
+                note_many(session, operation.file_ids, self.clock.now(), f"replaced by file {ended[0]}")
+            note_many(session, ended, self.clock.now())
             if summary_table is not None:
-                for day in batch.event_days or []:
+                for day in sorted(days):
                     touch_day(session, summary_table, batch.file_type, date.fromisoformat(day))
 
     def file_settled(self, file_id: str, path: str) -> None:
@@ -463,6 +572,7 @@ class Ledger:
         with self.database.writing() as session:
             row = _file(session, file_id)
             row.path, row.settled_at = path, self.clock.now()
+            note(session, row, self.clock.now())
 
     def files_settled(self, paths: dict[str, str]) -> None:
         """Step 6, for many files (id → path) in one transaction."""
@@ -470,6 +580,34 @@ class Ledger:
             now = self.clock.now()
             for row in session.scalars(select(SourceFile).where(SourceFile.id.in_(paths))):
                 row.path, row.settled_at = paths[row.id], now
+            note_many(session, list(paths), now)
+
+    def renew(self, file_id: str, path: str, message: str, arrival: Arrival) -> None:
+        """A file was rewritten after its bytes were read: what lies at its path is claimed as the file `arrival`.
+
+        The old row keeps its state, digest and counts, which tell what was read, and is settled by the caller. Its
+        code says `bytes_changed`, and at its `path` nothing lies: no copy of what was read exists any more.
+        """
+        with self.database.writing() as session:
+            now, row = self.clock.now(), _file(session, file_id)
+            fresh = SourceFile(
+                id=arrival.file_id,
+                name=arrival.name,
+                prefix=arrival.prefix,
+                file_type=row.file_type,
+                filename_time=arrival.filename_time,
+                size_bytes=arrival.size_bytes,
+                digest=arrival.digest,
+                modified_at=arrival.modified_at,
+                state=FileState.CLAIMED.value,
+                path=row.path,
+                noticed_by=arrival.noticed_by,
+                noticed_at=arrival.noticed_at,
+                claimed_at=now,
+            )
+            session.add(fresh)
+            row.path, row.code, row.message = path, "bytes_changed", message
+            note(session, fresh, now)
 
     def settle(self, batch_id: str) -> None:
         """Step 6, at its end: all files of the batch are where they belong."""
@@ -477,24 +615,32 @@ class Ledger:
             batch = _batch(session, batch_id)
             _move_batch(batch, BatchState.SETTLED)
             batch.settled_at = self.clock.now()
+            operation = _replacement(session, batch_id)
+            if operation is not None:
+                operation.state, operation.settled_at = BatchState.SETTLED.value, batch.settled_at
 
-    def abandon(self, batch_id: str, error: str, *, fail: tuple[str, str] | None = None) -> list[SourceFile]:
+    def abandon(
+        self, batch_id: str, error: str, *, fail: tuple[str, str] | None = None, died: bool = False
+    ) -> list[SourceFile]:
         """Give up a planned batch: its files are claimed again, or with `fail` = (code, message) they fail.
 
-        Returns the files, in their new state.
+        `died`: the process ended with them in work, which is counted. Returns the files, in their new state.
         """
         with self.database.writing() as session:
             batch = _batch(session, batch_id)
             _move_batch(batch, BatchState.ABANDONED)
             batch.error, batch.settled_at = error, self.clock.now()
+            _give_up_replacement(session, batch_id, self.clock.now(), error)
             files = list(session.scalars(select(SourceFile).where(SourceFile.batch_id == batch_id)))
             for row in files:
+                row.deaths += died
                 if fail is None:
                     _move_file(row, FileState.CLAIMED)
                     row.batch_id = None
                 else:
                     _move_file(row, FileState.FAILED)
                     row.code, row.message = fail
+            note_many(session, [row.id for row in files], self.clock.now(), error)
             return files
 
     # -- days to summarise: processors.summary ------------------------------------------------------------------------
@@ -539,22 +685,41 @@ def touch_day(session: Session, summary_table: str, file_type: str, day: date) -
     row.generation += 1
 
 
-def _fates_of_copies(
-    session: Session, file_type: str, files: Sequence[SourceFile]
-) -> dict[tuple[datetime | None, str | None], FileState]:
-    """For each delivery among `files`: LOADED or BATCHED when another file of the same delivery is; else absent."""
-    digests = {row.digest for row in files if row.digest is not None}
-    fates: dict[tuple[datetime | None, str | None], FileState] = {}
-    query = select(SourceFile.filename_time, SourceFile.digest, SourceFile.state).where(
+def _rivals(
+    session: Session, file_type: str, files: Sequence[SourceFile], policy: DeliveryPolicy
+) -> list[Row[str, str, datetime | None, str | None, str]]:
+    """Files of the type, loaded or in flight, that may be a delivery of one of `files`, or have its name."""
+    if not files:
+        return []
+    query = select(
+        SourceFile.id, SourceFile.name, SourceFile.filename_time, SourceFile.digest, SourceFile.state
+    ).where(
         SourceFile.file_type == file_type,
-        SourceFile.digest.in_(digests),
         SourceFile.state.in_([FileState.LOADED.value, FileState.BATCHED.value]),
     )
-    for filename_time, digest, state in session.execute(query):
-        key = (filename_time, digest)
-        if fates.get(key) is not FileState.LOADED:
-            fates[key] = FileState(state)
-    return fates
+    times = [row.filename_time for row in files if row.filename_time is not None]
+    deliveries = query.where(
+        SourceFile.filename_time.between(min(times), max(times)) if times else SourceFile.filename_time.is_(None),
+        SourceFile.digest.in_({row.digest for row in files if row.digest is not None}),
+    )
+    found = {row.id: row for row in session.execute(deliveries)}
+    if policy.on_redelivery is not OnRedelivery.APPEND:
+        namesakes = query.where(SourceFile.name.in_({row.name for row in files}))
+        found |= {row.id: row for row in session.execute(namesakes)}
+    return [found[file_id] for file_id in sorted(found)]
+
+
+def _replacement(session: Session, batch_id: str) -> Operation | None:
+    """The operation of a batch that replaces earlier loads, unless it was given up."""
+    row = session.get(Operation, batch_id)
+    return None if row is None or row.state == BatchState.ABANDONED else row
+
+
+def _give_up_replacement(session: Session, batch_id: str, now: datetime, error: str) -> None:
+    """The batch loads nothing, so what it would have replaced stays."""
+    row = _replacement(session, batch_id)
+    if row is not None:
+        row.state, row.settled_at, row.error = BatchState.ABANDONED.value, now, error
 
 
 def _file(session: Session, file_id: str) -> SourceFile:

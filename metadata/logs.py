@@ -39,11 +39,13 @@ class Event(StrEnum):
     FILE_MISSING = "file.missing"  #: somebody removed a file that the ledger knows
     FILE_CHANGED = "file.changed"  #: its bytes changed after it was claimed; it left its batch and was claimed again
     FILE_FAILED = "file.failed"  #: the file could not be loaded; it went to failed/ or error/
+    FILE_RETRIED = "file.retried"  #: a file that had failed was taken back into processing/
     FOLDER_IGNORED = "folder.ignored"  #: a folder inside incoming/ was left alone
 
     TYPE_DISCOVERED = "type.discovered"  #: a file of an unknown type came; an inactive type was registered
     TYPE_BROKEN = "type.broken"  #: a row of the registry is wrong; its type is stopped until it is corrected
     TYPE_STOPPED = "type.stopped"  #: a type cannot go on without a person
+    TYPE_FLOODED = "type.flooded"  #: too many unknown types; files of further ones stay in incoming/
     TYPE_TIED = "type.tied"  #: several types match a file's name equally well; it is held
 
     FLUSH_STARTED = "flush.started"  #: a type's buffer was handed over
@@ -52,10 +54,17 @@ class Event(StrEnum):
     BATCH_SETTLED = "batch.settled"  #: the one canonical line of a micro-batch: what it loaded, where, how fast
     BATCH_RETRIED = "batch.retried"  #: an attempt failed; another follows after a wait
     BATCH_ABANDONED = "batch.abandoned"  #: a micro-batch was given up before Prepare; its files are claimed again
+    BATCH_HALVED = "batch.halved"  #: its attempt failed; its files are planned again as two, to find the one at fault
     BATCH_DEAD = "batch.dead"  #: a micro-batch is out of attempts; its files wait in failed/ for a person
+    UNDO_SETTLED = "undo.settled"  #: a file's or a micro-batch's rows were taken out of its table
+    UNDO_ABANDONED = "undo.abandoned"  #: an undo was given up before it changed anything
+    FILE_REPLACED = "file.replaced"  #: a file of the same name took the place of its rows
     RECOVERY_STARTED = "recovery.started"  #: start-up walks the micro-batches that were not settled
     RECOVERY_BATCH = "recovery.batch"  #: what start-up did with one micro-batch
+    RECOVERY_OPERATION = "recovery.operation"  #: what start-up did with one undo
     RECOVERY_FINISHED = "recovery.finished"  #: start-up has put everything in order
+    LEDGER_REBUILT = "ledger.rebuilt"  #: the ledger was older than the tables; what it forgot is in it again
+    RECEIPT_UNREADABLE = "receipt.unreadable"  #: a micro-batch's receipt cannot be understood
 
     SPARK_STARTED = "spark.started"  #: a Spark session is up
     SPARK_STOPPED = "spark.stopped"  #: the Spark session was closed
@@ -64,6 +73,8 @@ class Event(StrEnum):
     SUMMARY_STARTED = "summary.started"  #: days are being summarised
     SUMMARY_FINISHED = "summary.finished"  #: the days' summaries are committed
     SUMMARY_FAILED = "summary.failed"  #: a summary failed; its days stay dirty
+    AUDIT_FINISHED = "audit.finished"  #: ledger, folders and tables were compared, and balance
+    AUDIT_FAILED = "audit.failed"  #: they do not balance; `lemonade audit` lists why
     HOUR_STRUCK = "hour.struck"  #: the UTC hour struck; every buffer is flushed
 
     REQUEST_TAKEN = "request.taken"  #: the daemon took a command's request
@@ -71,6 +82,10 @@ class Event(StrEnum):
     REQUEST_FAILED = "request.failed"  #: the request could not be done
 
     WORLD_AWAY = "world.away"  #: disk, catalog, ledger or network do not answer; work is paused
+    DISK_LOW = "disk.low"  #: a disk has less than MIN_FREE_BYTES free; files wait in incoming/
+    DISK_BACK = "disk.back"  #: there is room again; files are claimed
+    LOG_LOST = "log.lost"  #: so many log lines before this one did not fit on the disk of the log
+
     WORLD_BACK = "world.back"  #: they answer again; work goes on
 
     LIBRARY_LOGGED = "library.logged"  #: a library's log record, with its logger and message
@@ -129,9 +144,30 @@ def configure(level: str = "INFO", format: Format = "auto", stream: TextIO | Non
 class _Handler(logging.StreamHandler[TextIO]):
     """Ours, told from other handlers by its class."""
 
+    _lost = 0  #: lines that the stream did not take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, and before it how many were lost if some were."""
+        if self._lost:
+            facts = {"timestamp": _time(record), "level": "warning", "event": str(Event.LOG_LOST), "lines": self._lost}
+            try:
+                self.stream.write(_json(facts) + self.terminator)
+                self.flush()
+            except (OSError, ValueError):
+                self._lost += 1
+                return
+            self._lost = 0
+        super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
-        """A library's record whose arguments do not fit its format still leaves as one line."""
+        """A library's record whose arguments do not fit its format still leaves as one line.
+
+        When the stream does not take it (its disk is full) the line is lost and counted: the work goes on.
+        """
         error = sys.exception()
+        if isinstance(error, OSError):
+            self._lost += 1
+            return
         facts = {
             "timestamp": _time(record),
             "level": record.levelname.lower(),

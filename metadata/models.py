@@ -96,6 +96,8 @@ class SourceFile(Base):
     rejected: Mapped[int | None] = mapped_column(BigInteger)
     code: Mapped[str | None] = mapped_column(String(64))  #: why it failed
     message: Mapped[str | None] = mapped_column(Text)
+    deaths: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  #: of the process, with it in work
+    replaced_by: Mapped[str | None] = mapped_column(String(36))  #: the file whose load took this one's place
 
     __table_args__ = (
         Index("ix_source_files_state_type", "state", "file_type"),
@@ -133,8 +135,52 @@ class Batch(Base):
     committed_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(Text)  #: of its last failed attempt
+    halved_from: Mapped[str | None] = mapped_column(String(36))  #: the abandoned batch whose half it is
 
     __table_args__ = (Index("ix_batches_state", "state"), Index("ix_batches_type", "file_type"))
+
+
+class FileHistory(Base):
+    """The life of a source file, a row for each step; written in the transaction of that step. `explain` reads it."""
+
+    __tablename__ = "file_history"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    file_id: Mapped[str] = mapped_column(ForeignKey("source_files.id"))
+    at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16))  #: its state from then on
+    path: Mapped[str | None] = mapped_column(Text)  #: where it was from then on
+    batch_id: Mapped[str | None] = mapped_column(String(36))
+    code: Mapped[str | None] = mapped_column(String(64))
+    message: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_file_history_file", "file_id"),)
+
+
+class Operation(Base):
+    """A rewrite of a table (undo, replace): one snapshot, recorded like a batch."""
+
+    __tablename__ = "operations"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)  #: UUIDv7, the id in the snapshot's summary
+    kind: Mapped[str] = mapped_column(String(16))  #: undo or replace
+    file_type: Mapped[str] = mapped_column(String(63))
+    table_name: Mapped[str] = mapped_column(String(255))  #: namespace.table
+    state: Mapped[str] = mapped_column(String(16))  #: planned, prepared, committed, settled or abandoned
+    batch_id: Mapped[str | None] = mapped_column(String(36))  #: the batch that is undone, or that replaces
+    file_ids: Mapped[list[str]]  #: whose rows are taken out
+    removed_rows: Mapped[int | None] = mapped_column(BigInteger)
+    added_paths: Mapped[list[str] | None]  #: data files that hold what stays of rewritten ones, fixed at Prepare
+    removed_paths: Mapped[list[str] | None]
+    event_days: Mapped[list[str] | None]
+    snapshot_id: Mapped[int | None] = mapped_column(BigInteger)
+    planned_at: Mapped[datetime]
+    prepared_at: Mapped[datetime | None]
+    committed_at: Mapped[datetime | None]
+    settled_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_operations_state", "state"),)
 
 
 class BatchFile(Base):

@@ -122,10 +122,10 @@ class Settings(BaseSettings):
     incoming_folder: _Folder = Field(Path("./data/incoming"), description="where producers drop files")
     source_data_base: _Folder = Field(
         Path("./data/source_data"),
-        description="where source files wait or end that are not loaded; same file system as `INCOMING_FOLDER`",
+        description="where source files wait or end that are not loaded; moves are quick on one file system only",
     )
     processed_folder: _Folder = Field(
-        Path("./data/processed"), description="where loaded files go; same file system as `INCOMING_FOLDER`"
+        Path("./data/processed"), description="where loaded files go; moves are quick on one file system only"
     )
     datalake_base: _Folder = Field(
         Path("./data/datalake"), description="the Iceberg warehouse, when none is named below"
@@ -165,14 +165,38 @@ class Settings(BaseSettings):
     rescan_seconds: float = Field(
         60.0, ge=1, le=DAY, description="seconds between two scans of the folders and readings of the registry"
     )
+    observer: Annotated[Literal["auto", "events", "polling"], BeforeValidator(_lower)] = Field(
+        "auto",
+        description="how files are noticed; `auto`: by events, by polling on NFS, CIFS, overlay and their like",
+    )
     max_file_bytes: int = Field(
         2048 * MIB, ge=1, description="larger files are refused, in bytes, on disk and decompressed alike"
+    )
+    max_inactive_types: int = Field(
+        100, ge=0, description="unknown types that discovery registers; files of further ones stay in `incoming/`"
+    )
+    min_free_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        description="nothing is claimed while a disk has less free, in bytes; files wait in `incoming/`",
     )
     batch_max_attempts: int = Field(
         5, ge=1, le=100, description="attempts of a micro-batch before its files go to failed/"
     )
     batch_retry_seconds: float = Field(
         5.0, gt=0, le=HOUR, description="seconds before the second attempt; each further wait is twice as long"
+    )
+    receipt_days: int = Field(
+        90,
+        ge=1,
+        le=3650,
+        description="days that a micro-batch's receipt is kept; a restored ledger must not be older than that",
+    )
+    batch_timeout_seconds: float = Field(
+        1800.0,
+        ge=0,
+        le=DAY,
+        description="seconds after which a hanging Spark job is cancelled, which fails the attempt; 0: never",
     )
     drain_seconds: float = Field(
         60.0, ge=0, le=HOUR, description="seconds that a stopping daemon gives the micro-batch in hand"
@@ -192,6 +216,7 @@ class Settings(BaseSettings):
         description="UTC time of day of the daily summary, `HH:MM`",
         json_schema_extra=_allow("00:00 to 23:59"),
     )
+    audit_nightly: bool = Field(True, description="after the daily summary, compare ledger, folders and tables")
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)] = Field(
         "INFO", description="the least severe level that is logged"
     )
@@ -345,6 +370,8 @@ def _allowed(field: FieldInfo) -> str:
         return ", ".join(kinds)
     if kinds[0] is Path:
         return "folder"
+    if kinds[0] is bool:
+        return "true, false"
     words = "whole number" if kinds[0] is int else "number"
     for constraint, phrase in (("ge", "from"), ("gt", "above"), ("le", "up to")):
         for rule in field.metadata:
@@ -357,6 +384,8 @@ def _text(value: object) -> str:
     """A value as it stands in `.env`; a relative path shows that it is one."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, Path) and not value.is_absolute():
         return f"./{value}"
     if isinstance(value, float) and value.is_integer():

@@ -16,7 +16,7 @@ class FileState(StrEnum):
     ERROR = "error"  #: was read, but its records break the schema; in error/
     DUPLICATE = "duplicate"  #: the same delivery as a loaded file; in duplicate/, not loaded
     UNDONE = "undone"  #: its load was taken back; in undone/
-    REPLACED = "replaced"  #: another load of the same name took its place
+    REPLACED = "replaced"  #: another load of the same name took its place; its copy stays in processed/
     MISSING = "missing"  #: a person removed it
 
 
@@ -39,7 +39,7 @@ FILE_MOVES: dict[FileState, frozenset[FileState]] = {
     FileState.ERROR: frozenset({FileState.CLAIMED}),
     FileState.UNDONE: frozenset({FileState.CLAIMED}),
     FileState.DUPLICATE: frozenset(),
-    FileState.REPLACED: frozenset(),
+    FileState.REPLACED: frozenset({FileState.CLAIMED}),
     FileState.MISSING: frozenset(),
 }
 """From each state, the states a file may move to; MISSING may follow any of them."""

@@ -26,7 +26,7 @@ from pyiceberg.exceptions import (
     ValidationException,
 )
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
-from pyiceberg.io import FileIO, load_file_io
+from pyiceberg.io import PY_IO_IMPL, FileIO, load_file_io
 from pyiceberg.io.pyarrow import parquet_file_to_data_file, schema_to_pyarrow
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionSpec
@@ -35,11 +35,13 @@ from pyiceberg.table import FileScanTask, Table, Transaction
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
 from pyiceberg.table.update.snapshot import UpdateSnapshot, _SnapshotProducer
 from pyiceberg.types import NestedField
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
+from metadata.outage import world_code
 from metadata.settings import Settings
+from processors.durable_io import IMPLEMENTATION
 from processors.landing import (
     Landing,
     LandingState,
@@ -116,20 +118,39 @@ class Lake:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The catalog itself; a SQLite one is made, with its folder, when it is not there."""
+        """The catalog itself; WorldFault when it is a SQLite file that is not there. `init` makes it."""
         uri = self.catalog_uri
         if uri.startswith("sqlite"):
             url = make_url(uri)
-            if url.database and url.database != ":memory:":
-                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            if url.database and url.database != ":memory:" and not Path(url.database).exists():
+                raise WorldFault(  # SQLite would make an empty one, in which every table is missing
+                    f"opening the catalog {url.database}: the file is not there; bring it back (is its disk mounted?), "
+                    "or make a new and empty one with: lemonade init",
+                    code="catalog_away",
+                )
             if "timeout" not in url.query:
                 url = url.update_query_dict({"timeout": str(_BUSY_TIMEOUT_SECONDS)})
             uri = url.render_as_string(hide_password=False)
-        return load_catalog(CATALOG_NAME, uri=uri, warehouse=self.warehouse)
+        local_files = {PY_IO_IMPL: IMPLEMENTATION} if is_local(self.warehouse) else {}
+        catalog = load_catalog(CATALOG_NAME, uri=uri, warehouse=self.warehouse, **local_files)
+        engine = getattr(catalog, "engine", None)
+        if isinstance(engine, Engine) and engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _sync_commits)
+            engine.dispose()  # of the connections that were made without it
+        return catalog
+
+    @cached_property
+    def file_io(self) -> FileIO:
+        """The way to files of the warehouse that belong to no table."""
+        return load_file_io(dict(self.catalog.properties), self.warehouse)
 
     def init(self) -> None:
         """Make the namespaces; safe to repeat."""
         with _our_faults("preparing the catalog", self.warehouse):
+            url = make_url(self.catalog_uri)
+            if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+                Path(url.database).touch()
             engine = getattr(self.catalog, "engine", None)
             if isinstance(engine, Engine) and engine.dialect.name == "sqlite":
                 with engine.connect() as connection:  # readers and the writer do not wait for each other; it persists
@@ -202,6 +223,12 @@ class Lake:
             scan = table.scan(row_filter=AlwaysTrue() if row_filter is None else row_filter, snapshot_id=snapshot_id)
             return list(scan.plan_files())
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """While a loaded table's files are read: what goes wrong becomes ours, as in every method here."""
+        with _our_faults("reading table", name):
+            yield
+
     # -- commits ------------------------------------------------------------------------------------------------------
 
     def append(self, name: str, batch_id: str, data_files: Sequence[DataFile], properties: Mapping[str, str]) -> Commit:
@@ -253,6 +280,7 @@ class Lake:
         operation_id: str,
         delete: Sequence[DataFile],
         append: Sequence[DataFile],
+        properties: Mapping[str, str] | None = None,
     ) -> int | None:
         """Take data files out and put others in, in one snapshot, once per operation id; returns its id.
 
@@ -271,11 +299,39 @@ class Lake:
                 current = table.current_snapshot()
                 return current.snapshot_id if current else None
             transaction = table.transaction()
-            properties = {OPERATION: operation, OPERATION_ID: operation_id}
-            producer = _update(transaction, properties).overwrite()
+            about = {**(properties or {}), OPERATION: operation, OPERATION_ID: operation_id}
+            producer = _update(transaction, about).overwrite()
             for data_file in delete:
                 producer.delete_data_file(data_file)
             return _commit(transaction, producer, derived_snapshot_id(operation_id, name), append).snapshot_id
+
+    def operation_landed(self, name: str, operation_id: str) -> int | None:
+        """The snapshot of an operation that is part of the table's history as far as it is kept, else None.
+
+        Raises TypeStopped when it was rolled back, or the table is gone.
+        """
+        with _our_faults("looking for an operation in table", name):
+            landed = self._landed_before(self._existing(name), name, operation_id)
+            return None if landed is None else landed.snapshot_id
+
+    def discard(self, name: str, batch_id: str) -> int:
+        """Remove data files of a batch that is not prepared, so that nobody knows of them; returns how many.
+
+        Only in a warehouse on this machine; elsewhere, and after a crash, they are left to the care of orphans.
+        """
+        if not is_local(self.warehouse):
+            return 0
+        folder = Path(self.warehouse.removeprefix("file://"), *name.split("."), "data")
+        found = list(folder.rglob(f"*-{batch_id}.parquet"))
+        for path in found:
+            path.unlink(missing_ok=True)
+        return len(found)
+
+    def described(self, name: str, paths: Sequence[str]) -> list[DataFile]:
+        """The descriptions of Parquet files that an earlier process wrote; TypeStopped when one is gone."""
+        with _our_faults("reading data files of table", name):
+            table = self._existing(name)
+            return [_described(table, name, path) for path in paths]
 
     def _append(
         self, table: Table, name: str, batch_id: str, data_files: Sequence[DataFile], properties: Mapping[str, str]
@@ -341,6 +397,18 @@ class Lake:
             self.catalog.create_namespace(namespace)
         except NamespaceAlreadyExistsError:
             return
+
+
+def is_local(warehouse: str) -> bool:
+    """Whether a warehouse is a folder on this machine."""
+    return "://" not in warehouse.removeprefix("file://")
+
+
+def _sync_commits(connection: Any, _record: Any) -> None:
+    """A commit of a SQLite catalog is on disk when it is answered, however SQLite was built."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
 
 
 @lru_cache(maxsize=16)
@@ -440,7 +508,8 @@ def _our_faults(operation: str, thing: str, *, committing: bool = False) -> Iter
         raise UnknownOutcome(f"{what}: no answer came: {error}") from error
     except (OperationalError, InterfaceError) as error:
         cure = "check that the catalog is up, not locked and its disk not full"
-        raise WorldFault(f"{what}: the catalog is away: {error.orig}; {cure}", code="catalog_away") from error
+        code = world_code(error, "catalog_away")
+        raise WorldFault(f"{what}: the catalog is away: {error.orig}; {cure}", code=code) from error
     except FileNotFoundError as error:
         cure = "restore the file, or the warehouse if it was moved"
         raise TypeStopped(
@@ -450,7 +519,8 @@ def _our_faults(operation: str, thing: str, *, committing: bool = False) -> Iter
         if error.errno is None and committing:  # a network library's, which may come after the answer was due
             raise UnknownOutcome(f"{what}: {error}") from error
         cure = "check the disk's space and rights, or the network"
-        raise WorldFault(f"{what}: the warehouse is away: {error}; {cure}", code="warehouse_away") from error
+        code = world_code(error, "warehouse_away")
+        raise WorldFault(f"{what}: the warehouse is away: {error}; {cure}", code=code) from error
     except SQLAlchemyError as error:
         if committing:
             raise UnknownOutcome(f"{what}: {error}") from error

@@ -6,22 +6,32 @@
    attempt, task and number. Only files whose descriptions reach the driver exist for us. A worker digests what it
    decodes; other bytes than claimed, and the file leaves the batch. Records decoded = rows in Parquet footers +
    rejected, or nothing goes on.
-3. **Prepare**: one transaction: outcome per file, data-file paths, expected rows, event days touched. From here the
-   batch only rolls forward.
+3. **Prepare**: a receipt beside the tables (`processors.receipts`), then one transaction: outcome per file, data-file
+   paths, expected rows, event days touched. From the receipt on the batch only rolls forward.
 4. **Commit**: one `fast_append` with `lemonade.batch-id` in its summary; skipped when no rows are expected or when it
    has landed. Its snapshot id is derived from (batch id, table), so it cannot land twice.
 5. **Record**: snapshot id, counts, days to summarise again: one transaction.
 6. **Settle**: files move to their end; repeating a move is harmless.
 
-A crash after any step is walked by `resume()`: planned → abandoned, its files claimed again; prepared → has it landed?
-→ go on from 5, else commit from the recorded paths and go on; committed → settle.
+A file that replaces earlier loads of its name is a batch of its own. Its commit is one `overwrite`: the earlier rows go
+out and its data files come in (`processors.rewrite`). Beside the batch there is a row in `operations` with the same id,
+so that the same derived snapshot id answers for both; on a conflict it is prepared again.
+
+A fault that follows the batch ends an attempt at step 2 or 4: `go_on` then returns what has to wait for the next one
+(the same batch under the same id, or its two halves), and the caller does other work meanwhile.
+
+A crash after any step is walked by `resume()`: planned → abandoned, its files claimed again (with a receipt: prepared
+from it before the walk); prepared → has it landed? → go on from 5, else commit from the recorded paths and go on;
+committed → settle.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, TypeVar
 
 from metadata.clock import Clock
@@ -32,12 +42,20 @@ from metadata.ledger import FileOutcome, Ledger, WrittenFile
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import Batch, SourceFile
 from metadata.names import parse_name
+from metadata.operations import Operations
+from metadata.outage import Outage
+from metadata.receipt import Receipt
+from metadata.retries import Destination, policy_for
 from metadata.settings import Settings
 from metadata.states import BatchState, FileState, FlushReason
-from processors.lake import Lake, LandingState
+from processors.attempts import Again, GiveUp, Halve, after, is_poison
+from processors.lake import BATCH_ID, Lake, Landing, LandingState
+from processors.receipts import Receipts
+from processors.rewrite import Loaded, Rest, Rewriter
 from processors.schema import iceberg_schema, partition_spec
 from processors.settle import Settler
 from processors.spark import Runner
+from processors.undo import check_rows, days_of, prepare, time_field
 from processors.worker import SourceInput, TaskResult, WriteJob, cut_tasks, load_files
 
 if TYPE_CHECKING:
@@ -46,7 +64,6 @@ if TYPE_CHECKING:
 log = get_logger()
 
 R = TypeVar("R")
-_LONGEST_WAIT_SECONDS = 60.0
 
 
 @dataclass
@@ -62,6 +79,34 @@ class BatchResult:
     snapshot_id: int | None = None
     state: str = ""
     waiting: int = 0  #: copies of a file in flight: plan them again once it is over
+    refused: list[SourceFile] = field(default_factory=list)  #: redelivered names that the type does not take
+
+
+@dataclass
+class BatchInWork:
+    """A micro-batch on its way through the steps."""
+
+    file_type: FileType
+    definition: Definition
+    batch: Batch | None  #: None when no file was left to load
+    files: list[SourceFile]
+    result: BatchResult  #: what became of it, once it is over
+    watch: _Stopwatch
+    replaces: list[SourceFile] = field(default_factory=list)  #: loads of its one file's name, which go out
+    faults: int = 0
+    chunk_faults: Counter[str] = field(default_factory=Counter)  #: shared by all batches that one chunk was cut into
+    wait_seconds: float = 0.0  #: before its next attempt
+    prepared: _Prepared | None = None  #: from Prepare on
+
+
+@dataclass
+class _Prepared:
+    """What Commit needs of step 2."""
+
+    rows: int
+    data_files: Sequence[DataFile] | None  #: None once an attempt failed: then the recorded paths are committed
+    rest: Rest | None = None  #: what takes replaced loads out
+    time_field: str | None = None
 
 
 @dataclass
@@ -85,22 +130,32 @@ class MicroBatches:
         runner: Callable[[], Runner],
         clock: Clock,
         pause: Callable[[float], bool],
+        outage: Outage | None = None,
     ) -> None:
         self.settings = settings
-        self.ledger = ledger
+        self.outage = outage or Outage(pause)
+        self.ledger = self.outage.patient(ledger)  # each of its calls is one transaction: what failed, did not happen
         self.lake = lake
         self.runner = runner
         self.clock = clock
         self.pause = pause
-        self.settler = Settler(ledger, settings.folders, clock)
+        self.settler = Settler(self.ledger, settings.folders, clock, self._while_world_is_away)
+        self.receipts = Receipts(lake)
+        self.operations = self.outage.patient(Operations(ledger.database, clock))
+        self.rewriter = Rewriter(settings, lake, runner, clock, pause)
 
-    def load(
-        self, file_type: FileType, files: Sequence[SourceFile], *, reason: FlushReason, flush_id: str
-    ) -> BatchResult:
-        """Take one chunk of claimed files through all six steps.
+    def begin(
+        self,
+        file_type: FileType,
+        files: Sequence[SourceFile],
+        *,
+        reason: FlushReason,
+        flush_id: str,
+        halved_from: str | None = None,
+    ) -> BatchInWork:
+        """Take one chunk of claimed files through step 1; `go_on` does the rest.
 
-        Raises WorldFault when it drains while something is away (the batch stays where it is, recovery goes on),
-        TypeStopped when the type's table needs a person, Fatal when the books do not balance.
+        Raises TypeStopped when the type has no schema.
         """
         watch = _Stopwatch(self.clock)
         # 1. Plan
@@ -114,37 +169,70 @@ class MicroBatches:
             flush_id=flush_id,
             reason=reason,
             file_ids=[file.id for file in files],
+            halved_from=halved_from,
+            policy=file_type.config.deliveries,
         )
         watch.lap("plan")
-        self.settler.settle_files(plan.duplicates)
+        self.settler.settle_files([*plan.duplicates, *plan.refused])
         result = BatchResult(None, file_type.name, file_type.table_name, waiting=len(plan.waiting))
         if plan.duplicates:
             result.counts[FileState.DUPLICATE] = len(plan.duplicates)
-        batch = plan.batch
+        if plan.refused:
+            result.counts[FileState.FAILED], result.refused = len(plan.refused), plan.refused
+        if plan.batch is not None:
+            result.batch_id, result.files = batch_id, len(plan.files)
+            log.debug(Event.BATCH_PLANNED, batch_id=batch_id, file_type=file_type.name, files=len(plan.files))
+        return BatchInWork(file_type, definition, plan.batch, plan.files, result, watch, plan.replaces)
+
+    def go_on(self, work: BatchInWork) -> list[BatchInWork]:
+        """One attempt at steps 2 to 6; returns what has to wait for another attempt: it, its halves, or nothing.
+
+        Nothing means that it is over. Raises WorldFault when it drains while something is away (the batch stays where
+        it is, recovery goes on), TypeStopped when the type's table needs a person, Fatal when the books do not balance.
+        """
+        batch = work.batch
         if batch is None:
-            return result
-        result.batch_id, result.files = batch_id, len(plan.files)
-        log.debug(Event.BATCH_PLANNED, batch_id=batch_id, file_type=file_type.name, files=len(plan.files))
-
-        # 2. Decode and write
+            return []
         try:
-            decoded = self._until_it_works(batch_id, lambda: self._decode(file_type, definition, batch, plan.files))
-        except BatchFault as fault:
-            return self._give_up(batch, fault, result)
-        watch.lap("decode")
+            if work.prepared is None:
+                # 2. Decode and write
+                decoded = self._while_world_is_away(lambda: self._decode_or_say_why(work, batch))
+                rest = self._rest_of_replaced(work, batch, decoded)
+                work.watch.lap("decode")
 
-        # 3. Prepare
-        days = set().union(*(task.days for task in decoded.result))
-        self.ledger.prepare(batch_id, decoded.outcomes, decoded.written, days)
-        self._tell_who_left(plan.files, decoded.outcomes)
-        watch.lap("prepare")
+                # 3. Prepare
+                days = set().union(*(task.days for task in decoded.result))
+                self._prepare(batch, work.files, decoded, days)
+                self._tell_who_left(work.files, decoded.outcomes)
+                rows = sum(data.rows for data in decoded.written)
+                work.prepared = _Prepared(rows, decoded.data_files, rest, time_field(work.file_type))
+                work.faults = 0
+                work.watch.lap("prepare")
 
-        # 4. Commit
-        rows = sum(data.rows for data in decoded.written)
-        snapshot_id = self._commit(batch, rows, decoded.data_files)
-        watch.lap("commit")
+            # 4. Commit
+            snapshot_id = self._commit(batch, work.prepared)
+            work.watch.lap("commit")
+        except (BatchFault, UnknownOutcome) as fault:
+            return self._after(work, batch, fault)
+        self._finish(self.ledger.batch(batch.id), work.file_type, snapshot_id, work.result, work.watch)
+        return []
 
-        return self._finish(self.ledger.batch(batch_id), file_type, snapshot_id, result, watch)
+    def _prepare(self, batch: Batch, files: Sequence[SourceFile], decoded: _Decoded, days: set[date]) -> None:
+        """The receipt first: a restored ledger is brought up to date from it."""
+        batch = self.ledger.batch(batch.id)
+        replacement = self.ledger.replacement(batch.id)
+        replaces = replacement[0].file_ids if replacement else ()
+        receipt = Receipt.of(
+            batch, files, decoded.outcomes, decoded.written, days, self.clock.now(), replaces=replaces
+        )
+        self._while_world_is_away(lambda: self.receipts.write(receipt))
+        self._while_world_is_away(lambda: self.ledger.prepare(batch.id, decoded.outcomes, decoded.written, days))
+
+    def let_go(self, work: BatchInWork, error: str) -> None:
+        """Nobody will go on with a batch that waits for an attempt: before Prepare, its files are claimed again."""
+        if work.batch is not None and work.prepared is None:
+            self.receipts.forget(work.batch)
+            self.ledger.abandon(work.batch.id, error)
 
     def resume(self, batch: Batch, file_type: FileType | None) -> BatchResult:
         """Walk an unsettled batch of an earlier process to its end, from the step it had reached.
@@ -155,13 +243,11 @@ class MicroBatches:
         watch = _Stopwatch(self.clock)
         result = BatchResult(batch.id, batch.file_type, batch.table_name, files=batch.files)
         if batch.state == BatchState.PLANNED:
-            self.ledger.abandon(batch.id, "the process ended before Prepare")
-            log.info(Event.BATCH_ABANDONED, batch_id=batch.id, file_type=batch.file_type, files=batch.files)
-            result.state = BatchState.ABANDONED.value
+            self._recover_planned(batch, result)
             return result
         if batch.state == BatchState.COMMITTED:
             return self._settle(batch, result, watch)
-        snapshot_id = self._commit(batch, batch.expected_rows or 0, None)
+        snapshot_id = self._commit_at_last(batch, file_type)
         watch.lap("commit")
         return self._finish(batch, file_type, snapshot_id, result, watch)
 
@@ -193,7 +279,12 @@ class MicroBatches:
             )
             for number, inputs in enumerate(cut_tasks([_input(file) for file in files], runner.parallelism))
         ]
-        results = runner.run(load_files, jobs, label=f"{file_type.name} {batch.id}")
+        try:
+            results = runner.run(load_files, jobs, label=f"{file_type.name} {batch.id}")
+        except WorldFault as fault:  # on a full disk what the other tasks wrote would be in the way of the next attempt
+            self.lake.discard(file_type.table_name, batch.id)
+            self.ledger.note_error(batch.id, fault.message)
+            raise
         outcomes = [outcome for result in results for outcome in result.outcomes]
         if sorted(outcome.file_id for outcome in outcomes) != sorted(file.id for file in files):
             raise Fatal(f"decoding batch {batch.id}: outcomes and files do not match; nothing was committed")
@@ -204,6 +295,13 @@ class MicroBatches:
             [written for result in results for written in result.written],
             results,
         )
+
+    def _decode_or_say_why(self, work: BatchInWork, batch: Batch) -> _Decoded:
+        try:
+            return self._decode(work.file_type, work.definition, batch, work.files)
+        except WorldFault as fault:
+            self.ledger.note_error(batch.id, fault.message)  # a process that dies while it waits did not die of them
+            raise
 
     def _tell_who_left(self, files: Sequence[SourceFile], outcomes: Sequence[FileOutcome]) -> None:
         """Files that are not in the batch any more: somebody wrote to them or removed them after they were claimed."""
@@ -230,82 +328,198 @@ class MicroBatches:
                     f"{outcome.rows} rows and {outcome.rejected} rejected; nothing was committed, report this as a bug"
                 )
 
-    def _until_it_works(self, batch_id: str, attempt: Callable[[], _Decoded]) -> _Decoded:
-        """Attempts with growing waits; the batch keeps its id. A fault of the world waits and counts no attempt."""
-        faults = 0
-        while True:
-            try:
-                return self._while_world_is_away(attempt)
-            except BatchFault as fault:
-                faults += 1
-                if faults >= self.settings.batch_max_attempts:
-                    raise
-                self._wait_after(batch_id, fault, faults)
+    def _after(self, work: BatchInWork, batch: Batch, fault: BatchFault | UnknownOutcome) -> list[BatchInWork]:
+        """An attempt has failed: what waits for another one."""
+        work.faults += 1
+        work.chunk_faults["all"] += 1
+        retry = policy_for(fault, work.file_type, self.settings)
+        verdict = after(
+            fault,
+            retry,
+            files=len(work.files) if work.prepared is None else 1,
+            faults=work.faults,
+            chunk_faults=work.chunk_faults["all"],
+            random=random.random,
+        )
+        match verdict:
+            case Again(seconds):
+                self._tell_again(batch, fault, work.faults, seconds)
+                work.wait_seconds = seconds
+                if work.prepared is not None:
+                    work.prepared.data_files = None
+                return [work]
+            case GiveUp(code) if work.prepared is None and retry.destination is not Destination.TYPE_STOPPED:
+                self._give_up(batch, fault, code, work.result)
+                return []
+            case GiveUp():
+                self.let_go(work, fault.message)
+                raise TypeStopped(fault.message, code=fault.code) from fault
+            case Halve():
+                return self._halve(work, batch, fault)
 
-    def _wait_after(self, batch_id: str, fault: LemonadeError, faults: int) -> None:
-        """Back off after the `faults`-th fault of a batch; WorldFault when it drains meanwhile (recovery goes on)."""
-        self.ledger.note_error(batch_id, fault.message)
-        wait = min(self.settings.batch_retry_seconds * 2 ** (faults - 1), _LONGEST_WAIT_SECONDS)
-        wait *= random.uniform(0.8, 1.2)  # noqa: S311 - jitter, not a secret
+    def _halve(self, work: BatchInWork, batch: Batch, fault: BatchFault | UnknownOutcome) -> list[BatchInWork]:
+        """Plan the batch's files again as two batches, which follow at once."""
+        self.ledger.abandon(batch.id, fault.message)
+        work.result.state = BatchState.ABANDONED.value
+        middle = (len(work.files) + 1) // 2
+        halves = [
+            self.begin(
+                work.file_type,
+                files,
+                reason=FlushReason(batch.reason),
+                flush_id=batch.flush_id,
+                halved_from=batch.id,
+            )
+            for files in (work.files[:middle], work.files[middle:])
+        ]
+        for half in halves:
+            half.chunk_faults = work.chunk_faults
+        log.warning(
+            Event.BATCH_HALVED,
+            batch_id=batch.id,
+            file_type=batch.file_type,
+            files=len(work.files),
+            halves=[half.result.batch_id for half in halves],
+            fault=fault.code,
+            error=fault.message,
+        )
+        return halves
+
+    def _tell_again(self, batch: Batch, fault: LemonadeError, faults: int, seconds: float) -> None:
+        self.ledger.note_error(batch.id, fault.message)
         log.warning(
             Event.BATCH_RETRIED,
-            batch_id=batch_id,
+            batch_id=batch.id,
+            file_type=batch.file_type,
             fault=fault.code,
             error=fault.message,
             attempt=faults,
-            wait_seconds=round(wait, 1),
+            wait_seconds=round(seconds, 1),
         )
-        if not self.pause(wait):
-            raise WorldFault(f"loading batch {batch_id}: draining between two attempts") from fault
 
-    def _give_up(self, batch: Batch, fault: BatchFault, result: BatchResult) -> BatchResult:
+    def _give_up(
+        self, batch: Batch, fault: LemonadeError, code: str, result: BatchResult, *, died: bool = False
+    ) -> None:
         """Out of attempts before Prepare: the files are dead letters in failed/."""
-        files = self.ledger.abandon(batch.id, fault.message, fail=("out_of_attempts", fault.message))
+        files = self.ledger.abandon(batch.id, fault.message, fail=(code, fault.message), died=died)
         self.settler.settle_files(files)
         alert(
             Event.BATCH_DEAD,
             severity=Severity.CRITICAL,
-            code=fault.code,
+            code=code,
             batch_id=batch.id,
             file_type=batch.file_type,
             files=[file.name for file in files[:10]],
             files_count=len(files),
             error=fault.message,
-            cure="the files wait in failed/ with their reason; put them back into incoming/ once the cause is mended",
+            cure="the files wait in failed/ with their reason; once the cause is mended: lemonade retry",
         )
-        result.counts[FileState.FAILED] = len(files)
+        result.counts[FileState.FAILED] = result.counts.get(FileState.FAILED, 0) + len(files)
         result.state = BatchState.ABANDONED.value
-        return result
+
+    def _recover_planned(self, batch: Batch, result: BatchResult) -> None:
+        """The process ended before Prepare: the files are claimed again, but for one that ends every process."""
+        files, died, deaths = self._deaths(batch)
+        if died and is_poison(len(files), deaths):
+            fault = BatchFault(
+                f"loading {files[0].name}: the whole process died {deaths} times with it in work, at last with it "
+                "alone; see its size and its nesting, and the kernel's out-of-memory killer",
+                code="poison",
+            )
+            self._give_up(batch, fault, fault.code, result, died=True)
+            return
+        self.ledger.abandon(batch.id, "the process ended before Prepare", died=died)
+        log.info(Event.BATCH_ABANDONED, batch_id=batch.id, file_type=batch.file_type, files=batch.files, deaths=deaths)
+        result.state = BatchState.ABANDONED.value
+
+    def is_poisoned(self, batch: Batch) -> bool:
+        """Whether recovery would put a planned batch's one file into failed/, for it has ended too many processes."""
+        files, died, deaths = self._deaths(batch)
+        return died and is_poison(len(files), deaths)
+
+    def _deaths(self, batch: Batch) -> tuple[list[SourceFile], bool, int]:
+        """A planned batch's files, whether the process died in an attempt at them, and how often they saw that."""
+        files = self.ledger.batch_files(batch.id)
+        died = batch.attempts > 0 and batch.error is None  # in the middle of an attempt, and nobody had asked for it
+        return files, died, max((file.deaths for file in files), default=0) + died
 
     # -- step 4 -------------------------------------------------------------------------------------------------------
 
-    def _commit(self, batch: Batch, rows: int, data_files: Sequence[DataFile] | None) -> int | None:
-        """The snapshot's id, or None when no rows are expected. Without `data_files`: from the recorded paths.
+    def _commit(self, batch: Batch, prepared: _Prepared) -> int | None:
+        """One attempt: the snapshot's id, or None when no rows are expected.
 
         From here the batch only rolls forward: after a fault the table is asked, then it is tried again.
         """
-        if rows == 0:
+        data_files = prepared.data_files
+        if (replacement := self.ledger.replacement(batch.id)) is not None:
+            return self._while_world_is_away(lambda: self._commit_replacing(batch, prepared, replacement[1]))
+        if prepared.rows == 0:
             return None
-        faults, ask_first = 0, data_files is None
+        if data_files is None:
+            return self._while_world_is_away(lambda: self._commit_recorded(batch))
+        return self._while_world_is_away(
+            lambda: self.lake.append(batch.table_name, batch.id, data_files, _properties(batch)).snapshot_id
+        )
+
+    def _commit_at_last(self, batch: Batch, file_type: FileType | None) -> int | None:
+        """Step 4 at recovery, from the recorded paths: waits in place between attempts, nothing else may go on yet."""
+        prepared, faults = _Prepared(batch.expected_rows or 0, None, None, time_field(file_type)), 0
         while True:
             try:
-                if data_files is None or ask_first:
-                    return self._while_world_is_away(lambda: self._commit_recorded(batch))
-                return self._while_world_is_away(
-                    lambda: self.lake.append(batch.table_name, batch.id, data_files, _properties(batch)).snapshot_id
-                )
+                return self._commit(batch, prepared)
             except (UnknownOutcome, BatchFault) as fault:
-                faults, ask_first = faults + 1, True
-                if faults >= self.settings.batch_max_attempts:
+                faults += 1
+                retry = policy_for(fault, file_type, self.settings)
+                if retry.is_last(faults):
                     raise TypeStopped(fault.message, code=fault.code) from fault
-                self._wait_after(batch.id, fault, faults)
+                seconds = retry.wait(faults, random.random)
+                self._tell_again(batch, fault, faults, seconds)
+                if not self.pause(seconds):
+                    raise WorldFault(f"loading batch {batch.id}: draining between two attempts") from fault
+
+    def _rest_of_replaced(self, work: BatchInWork, batch: Batch, decoded: _Decoded) -> Rest | None:
+        """The end of step 2 for a file that replaces earlier loads, when it is fit to: what takes those out."""
+        if not work.replaces or decoded.outcomes[0].outcome != "loaded":
+            return None
+        return self._while_world_is_away(lambda: self._write_rest(batch, work.replaces, time_field(work.file_type)))
+
+    def _write_rest(self, batch: Batch, replaced: Sequence[SourceFile], time_field: str | None) -> Rest:
+        """Find the replaced files' rows, write again what holds others too, and bring it on record."""
+        rest = Rest([], [], 0, set())
+        if any(file.rows for file in replaced):
+            days = days_of(self.operations.batches_of(replaced))
+            loaded = Loaded.from_files(replaced)
+            rest = self.rewriter.write(batch.table_name, loaded, time_field=time_field, batch_days=days)
+        check_rows(batch.table_name, replaced, rest)
+        prepare(self.operations, batch.id, rest)
+        return rest
+
+    def _commit_replacing(self, batch: Batch, prepared: _Prepared, replaced: Sequence[SourceFile]) -> int | None:
+        """One attempt at the one overwrite that takes earlier loads out and puts this one in."""
+        data_files, rest = prepared.data_files, prepared.rest
+        if data_files is None or rest is None:
+            landing, paths = self._landing(batch)
+            if landing.state is LandingState.LANDED:
+                return landing.snapshot_id
+            data_files = self.lake.described(batch.table_name, paths)
+            rest = self._write_rest(batch, replaced, prepared.time_field)
+        added = [*rest.added, *data_files]
+        if not rest.removed and not added:
+            return None
+        properties = {**_properties(batch), BATCH_ID: batch.id}
+        return self.lake.overwrite(batch.table_name, "replace", batch.id, rest.removed, added, properties)
 
     def _commit_recorded(self, batch: Batch) -> int | None:
         """Has it landed? Then its snapshot's id (None when only its rows tell); else commit from the recorded paths."""
-        paths = self.ledger.data_file_paths(batch.id)
-        landing = self.lake.landed(batch.table_name, batch.id, paths)
+        landing, paths = self._landing(batch)
         if landing.state is LandingState.LANDED:
             return landing.snapshot_id
+        return self.lake.append_paths(batch.table_name, batch.id, paths, _properties(batch)).snapshot_id
+
+    def _landing(self, batch: Batch) -> tuple[Landing, list[str]]:
+        """Whether a prepared batch is in its table, and its data files; TypeStopped when nobody can tell."""
+        paths = self.ledger.data_file_paths(batch.id)
+        landing = self.lake.landed(batch.table_name, batch.id, paths)
         if landing.state is LandingState.HISTORY_CUT:
             raise TypeStopped(
                 f"committing batch {batch.id} to {batch.table_name}: the table's history was cut and the batch is not "
@@ -313,7 +527,7 @@ class MicroBatches:
                 "snapshot back, then restart",
                 code="history_cut",
             )
-        return self.lake.append_paths(batch.table_name, batch.id, paths, _properties(batch)).snapshot_id
+        return landing, paths
 
     # -- steps 5 and 6 ------------------------------------------------------------------------------------------------
 
@@ -322,17 +536,32 @@ class MicroBatches:
     ) -> BatchResult:
         # 5. Record
         summary = file_type.config.summary if file_type else None
-        self.ledger.record(
-            batch.id, snapshot_id=snapshot_id, summary_table=f"summary.{summary.table}" if summary else None
+        table = f"summary.{summary.table}" if summary else None
+        self._while_world_is_away(
+            lambda: self.ledger.record(batch.id, snapshot_id=snapshot_id, summary_table=table)
         )
         watch.lap("record")
-        return self._settle(self.ledger.batch(batch.id), result, watch)
+        self._tell_replaced(batch, result)
+        recorded = self._while_world_is_away(lambda: self.ledger.batch(batch.id))
+        return self._settle(recorded, result, watch)
+
+    def _tell_replaced(self, batch: Batch, result: BatchResult) -> None:
+        replacement = self.ledger.replacement(batch.id)
+        for file in replacement[1] if replacement else ():
+            result.counts[FileState.REPLACED] = result.counts.get(FileState.REPLACED, 0) + 1
+            log.info(
+                Event.FILE_REPLACED,
+                file_id=file.id,
+                file=file.name,
+                file_type=file.file_type,
+                replaced_by=file.replaced_by,
+                batch_id=batch.id,
+            )
 
     def _settle(self, batch: Batch, result: BatchResult, watch: _Stopwatch) -> BatchResult:
         # 6. Settle
-        files = self.ledger.batch_files(batch.id)
-        self.settler.settle_files(files)
-        self.ledger.settle(batch.id)
+        files = self._while_world_is_away(lambda: self._move_files(batch))
+        self._while_world_is_away(lambda: self.ledger.settle(batch.id))
         watch.lap("settle")
         for file in files:
             result.counts[file.state] = result.counts.get(file.state, 0) + 1
@@ -361,23 +590,14 @@ class MicroBatches:
         )
         return result
 
+    def _move_files(self, batch: Batch) -> list[SourceFile]:
+        files = self.ledger.batch_files(batch.id)
+        self.settler.settle_files(files)
+        return files
+
     def _while_world_is_away(self, action: Callable[[], R]) -> R:
         """Do it; while disk, catalog or ledger are away: one alert, then wait and try again."""
-        wait, away = 1.0, False
-        while True:
-            try:
-                done = action()
-            except WorldFault as fault:
-                if not away:
-                    alert(Event.WORLD_AWAY, severity=Severity.ERROR, code=fault.code, error=fault.message)
-                away = True
-                if not self.pause(wait):
-                    raise
-                wait = min(wait * 2, 30.0)
-            else:
-                if away:
-                    log.info(Event.WORLD_BACK)
-                return done
+        return self.outage.wait_out(action)
 
 
 class _Stopwatch:

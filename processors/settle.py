@@ -6,52 +6,70 @@ Repeating a move is harmless: a file that is no longer in processing/ is looked 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from metadata.clock import Clock
-from metadata.errors import WorldFault
-from metadata.folders import Folders, move, name_with_id, write_reason
-from metadata.ledger import Ledger
+from metadata.cures import cure_for, error_json
+from metadata.errors import BytesChanged, WorldFault
+from metadata.folders import Folders, move_or_finish, name_with_id, write_reason
+from metadata.ids import new_id
+from metadata.ledger import Arrival, Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import SourceFile
+from metadata.moves import sync_folders
+from metadata.outage import world_code
 from metadata.states import FileState
+from processors.rewritten import rewritten
 
 log = get_logger()
-
-CURES = {
-    FileState.FAILED: "mend the file (or its producer) and drop it into incoming/ again",
-    FileState.ERROR: "mend the records, or the schema with `lemonade types update`, and drop the file again",
-}
+_MUST_BE_WHAT_WAS_READ = frozenset({FileState.LOADED, FileState.DUPLICATE})
 
 
 class Settler:
-    """Moves the files of a recorded batch."""
+    """Moves the files of a recorded batch. `patiently` does an action, and waits while the world is away."""
 
-    def __init__(self, ledger: Ledger, folders: Folders, clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        folders: Folders,
+        clock: Clock,
+        patiently: Callable[[Callable[[], Path]], Path] = lambda action: action(),
+    ) -> None:
         self.ledger = ledger
         self.folders = folders
         self.clock = clock
+        self.patiently = patiently
 
     def settle_files(self, files: Iterable[SourceFile]) -> None:
         """Move each file to the end that its state names, then write all new paths in one transaction.
 
+        Before that the folders are synced, each once: where the ledger says a file is, it is after a power cut.
         Files in other states stay where they are. Raises WorldFault when a folder cannot be written.
         """
         paths: dict[str, str] = {}
+        targets: set[Path] = set()
+        sources: set[Path] = set()
         for file in files:
             folder = self._end(file)
             if folder is None:
                 continue
-            moved = self._move(file, folder)
-            if file.state in (FileState.FAILED, FileState.ERROR):
-                self._explain(file, moved)
-            elif file.state == FileState.DUPLICATE:
+            moved = self.patiently(partial(self._settle, file, folder))
+            if file.state == FileState.DUPLICATE:
                 log.info(Event.FILE_DUPLICATE, file_id=file.id, file=file.name, file_type=file.file_type)
             paths[file.id] = str(moved)
+            targets.add(moved.parent)
+            sources.add(Path(file.path).parent)
         if paths:
+            sync_folders([*targets, *sources])  # a name may be there twice after a power cut, but never nowhere
             self.ledger.files_settled(paths)
+
+    def _settle(self, file: SourceFile, folder: Path) -> Path:
+        moved = self._unless_rewritten(file, folder) or self._move(file, folder)
+        if file.state in (FileState.FAILED, FileState.ERROR):
+            self._explain(file, moved)
+        return moved
 
     def _end(self, file: SourceFile) -> Path | None:
         kind = file.file_type or "unknown"
@@ -64,29 +82,79 @@ class Settler:
                 return self.folders.error(kind)
             case FileState.DUPLICATE:
                 return self.folders.duplicate(kind)
+            case FileState.UNDONE:
+                return self.folders.undone(kind)
             case _:
                 return None
 
+    def _unless_rewritten(self, file: SourceFile, folder: Path) -> Path | None:
+        """Where a file ends in whose place other bytes lie than were read; these are a new arrival, with an alert.
+
+        None for any other file: it is moved.
+        """
+        source = Path(file.path)
+        if file.code == BytesChanged.code:
+            return source  # noticed before (and then undone, say): there is no copy to move
+        if FileState(file.state) not in _MUST_BE_WHAT_WAS_READ or _is_at_end(source, file, folder):
+            return None
+        try:
+            other = rewritten(source, file)
+        except OSError as error:
+            raise WorldFault(
+                f"reading {source} again: {error.strerror}; check the disk or network", code="folder_away"
+            ) from error
+        if other is None:
+            return None
+        if (found := self._found_at_end(file, folder)) is not None:
+            return found  # moved by a process that died before it wrote the path; a later file took the place
+        done = "it was loaded" if file.state == FileState.LOADED else "it was found to be a duplicate"
+        arrival = Arrival(
+            file_id=new_id(self.clock),
+            name=file.name,
+            prefix=file.prefix,
+            filename_time=file.filename_time,
+            size_bytes=other.size_bytes,
+            modified_at=other.modified_at,
+            noticed_by="scan",
+            noticed_at=self.clock.now(),
+            digest=other.digest,
+        )
+        message = (
+            f"settling {file.name}: somebody wrote to it after {done}, so no copy of what was read exists any more; "
+            f"what lies there now was claimed as file {arrival.file_id}"
+        )
+        nowhere = folder / name_with_id(file.name, file.id)
+        self.ledger.renew(file.id, str(nowhere), message, arrival)
+        alert(
+            Event.FILE_CHANGED,
+            severity=Severity.WARNING,
+            code="changed_after_load",
+            file_id=file.id,
+            file=file.name,
+            state=file.state,
+            new_file_id=arrival.file_id,
+            error=message,
+            cure=f"if the new bytes hold old records too: lemonade undo {file.id}; its producer should rename files in",
+        )
+        return nowhere
+
     def _move(self, file: SourceFile, folder: Path) -> Path:
         source = Path(file.path)
-        if source.parent == folder:
+        if _is_at_end(source, file, folder):
             return source  # an earlier walk moved it and wrote its path
         try:
-            return move(source, folder, file.name, file.id)
+            return move_or_finish(source, folder, file.name, file.id, _other_days(folder, file)).path
         except FileNotFoundError:
             return self._moved_before(file, folder) or source
         except OSError as error:
-            raise WorldFault(
-                f"moving {source} to {folder}: {error.strerror}; check the folder's permissions and free space",
-                code="folder_away",
-            ) from error
+            raise _fault(f"moving {source} to {folder}", error) from error
 
     def _moved_before(self, file: SourceFile, folder: Path) -> Path | None:
         """Where a process that died right after the rename has put the file; None when a person removed it."""
-        for day in (folder, *_other_days(folder, file)):
-            for name in (name_with_id(file.name, file.id), file.name):
-                if _holds(day / name, file):
-                    return day / name
+        if (found := self._found_at_end(file, folder)) is not None:
+            return found
+        if not self.folders.are_there():
+            raise WorldFault(f"moving {file.path}: {self.folders.source_data} is away; mount it", code="folder_away")
         alert(
             Event.FILE_MISSING,
             severity=Severity.WARNING,
@@ -98,19 +166,32 @@ class Settler:
         )
         return None
 
+    def _found_at_end(self, file: SourceFile, folder: Path) -> Path | None:
+        """Where the bytes that were read lie already, at the file's end."""
+        for day in (folder, *_other_days(folder, file)):
+            for name in (name_with_id(file.name, file.id), file.name):
+                if holds(day / name, file):
+                    return day / name
+        return None
+
     def _explain(self, file: SourceFile, moved: Path) -> None:
-        reason: dict[str, Any] = {
-            "code": file.code,
-            "message": file.message,
-            "cure": CURES[FileState(file.state)],
-            "file_id": file.id,
-            "file": file.name,
-            "file_type": file.file_type,
-            "attempts": file.attempts,
-            "noticed_at": file.noticed_at.isoformat(),
-            "settled_at": self.clock.now().isoformat(),
-        }
-        write_reason(moved, reason)
+        try:
+            write_reason(
+                moved,
+                error_json(
+                    code=file.code,
+                    message=file.message,
+                    file_id=file.id,
+                    name=file.name,
+                    file_type=file.file_type,
+                    attempts=file.attempts,
+                    noticed_at=file.noticed_at,
+                    claimed_at=file.claimed_at,
+                    settled_at=self.clock.now(),
+                ),
+            )
+        except OSError as error:
+            raise _fault(f"writing the reason beside {moved}", error) from error
         alert(
             Event.FILE_FAILED,
             severity=Severity.ERROR,
@@ -121,11 +202,18 @@ class Settler:
             state=file.state,
             error=file.message,
             path=str(moved),
-            cure=reason["cure"],
+            cure=cure_for(file.code),
         )
 
 
-def _holds(path: Path, file: SourceFile) -> bool:
+def _fault(operation: str, error: OSError) -> WorldFault:
+    return WorldFault(
+        f"{operation}: {error.strerror}; check the folder's permissions and free space",
+        code=world_code(error, "folder_away"),
+    )
+
+
+def holds(path: Path, file: SourceFile) -> bool:
     """Whether `path` has the bytes that were claimed; the name alone may be another delivery's."""
     try:
         with path.open("rb") as stream:
@@ -134,8 +222,16 @@ def _holds(path: Path, file: SourceFile) -> bool:
         return False
 
 
+def _is_at_end(source: Path, file: SourceFile, folder: Path) -> bool:
+    """Whether `source` is in the folder of its end; for a loaded file, in that of any day."""
+    return source.parent == folder or (
+        file.state == FileState.LOADED and source.parent.parent == folder.parent and source.is_file()
+    )
+
+
 def _other_days(folder: Path, file: SourceFile) -> list[Path]:
-    """For a loaded file: the other load-date folders of its type (the walk may happen on a later day)."""
+    """For a loaded file: its type's load-date folders since it was claimed (the walk may happen on a later day)."""
     if file.state != FileState.LOADED or not folder.parent.is_dir():
         return []
-    return sorted((day for day in folder.parent.iterdir() if day.is_dir() and day != folder), reverse=True)[:7]
+    first = file.claimed_at.date().isoformat() if file.claimed_at else ""
+    return sorted(day for day in folder.parent.iterdir() if day.is_dir() and day != folder and day.name >= first)

@@ -6,7 +6,9 @@ the translation of its errors:
 
 - the JVM is gone, or its context was stopped → BatchFault(spark_lost); the next run makes a new session
 - a Python worker was killed or crashed → BatchFault(worker_lost); the session lives
+- the job did not end within BATCH_TIMEOUT_SECONDS → it is cancelled, BatchFault(timed_out)
 - the task raised one of our errors → that error; any other → BatchFault(task_failed)
+- a disk that Spark itself writes to is full → WorldFault(disk_full)
 - no session can be made → WorldFault(spark_unavailable): it is not the batch's fault and uses up no attempt
 """
 
@@ -21,6 +23,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ import processors
 from metadata.clock import SystemClock
 from metadata.errors import BatchFault, WorldFault
 from metadata.logs import Event, get_logger
+from metadata.outage import DISK_FULL, is_full
 from metadata.settings import Settings
 from processors import spark_worker
 from processors.java import Java
@@ -45,6 +49,7 @@ log = get_logger()
 T = TypeVar("T")
 R = TypeVar("R")
 _STOP_SECONDS = 15
+_CANCEL_SECONDS = 15
 
 
 class Runner(Protocol):
@@ -105,11 +110,13 @@ class SparkRunner:
         pickled = [pickle.dumps(task, protocol=5) for task in tasks]
         body = functools.partial(spark_worker.answer, dumps(function), pickled)  # type: ignore[no-untyped-call]
         session = self._session()
+        expired = threading.Event()
         try:
-            rows = session.collect(body, len(tasks), label)
+            rows = session.collect(body, len(tasks), label, self.settings.batch_timeout_seconds, expired)
         except Exception as error:
             # The cause is left out of the chain: its text would be asked of a JVM that may be gone.
-            raise self._fault(session, error, label) from None
+            fault = self._fault(session, error, label)
+            raise (self._timed_out(label) if expired.is_set() else fault) from None
         answers = {row.task: bytes(row.answer) for row in rows}
         return [spark_worker.reveal(answers[number], label) for number in range(len(tasks))]
 
@@ -143,7 +150,14 @@ class SparkRunner:
                 )
             return self._running
 
-    def _fault(self, session: _Session, error: Exception, label: str) -> BatchFault:
+    def _timed_out(self, label: str) -> BatchFault:
+        return BatchFault(
+            f"running {label} on Spark: it did not end within {self.settings.batch_timeout_seconds:g} seconds and was "
+            "cancelled; when this repeats, see why it takes so long, or raise BATCH_TIMEOUT_SECONDS",
+            code="timed_out",
+        )
+
+    def _fault(self, session: _Session, error: Exception, label: str) -> BatchFault | WorldFault:
         where = self.settings.log_folder / "spark.log"
         if not session.is_usable():
             reason = _first_line(error)
@@ -158,6 +172,12 @@ class SparkRunner:
                 code="spark_lost",
             )
         text = _text(error)
+        if is_full(text):
+            return WorldFault(
+                f"running {label} on Spark: {_first_line(error)}; free some space, also in the folder for temporary "
+                f"files; see {where}",
+                code=DISK_FULL,
+            )
         if any(sign in text for sign in _WORKER_LOST):
             return BatchFault(
                 f"running {label} on Spark: a Python worker was killed or crashed; it is tried again with a new one; "
@@ -215,9 +235,42 @@ class _Session:
                 code="spark_unavailable",
             ) from None
 
-    def collect(self, body: Callable[[Iterator[Any]], Iterator[Any]], tasks: int, label: str) -> list[Any]:
-        """One partition for each task, and in it nothing but the task's number."""
-        self.context.setJobDescription(label)
+    def collect(
+        self,
+        body: Callable[[Iterator[Any]], Iterator[Any]],
+        tasks: int,
+        label: str,
+        timeout_seconds: float,
+        expired: threading.Event,
+    ) -> list[Any]:
+        """One partition for each task, and in it nothing but the task's number.
+
+        After `timeout_seconds` (0: never) `expired` is set and the job cancelled, with its workers.
+        """
+        group = str(uuid.uuid4())
+        self.context.setJobGroup(group, label, interruptOnCancel=True)
+
+        def cancel() -> None:
+            expired.set()
+            with suppress(Exception):  # it may be gone, or not answer: then it is killed
+                self.context.cancelJobGroup(group)
+
+        timers: list[threading.Timer] = []
+        if timeout_seconds:
+            timers = [
+                threading.Timer(timeout_seconds, cancel),
+                threading.Timer(timeout_seconds + _CANCEL_SECONDS, self.process.kill),
+            ]
+        for timer in timers:
+            timer.daemon = True
+            timer.start()
+        try:
+            return self._collect(body, tasks)
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def _collect(self, body: Callable[[Iterator[Any]], Iterator[Any]], tasks: int) -> list[Any]:
         return self.spark.range(0, tasks, 1, tasks).mapInArrow(body, spark_worker.SCHEMA).collect()
 
     def is_usable(self) -> bool:

@@ -20,7 +20,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from metadata.errors import BatchFault, LemonadeError
+from metadata.errors import BatchFault, LemonadeError, WorldFault
+from metadata.outage import DISK_FULL, is_full
 
 SCHEMA = "task long, answer binary"  #: the one row that each task gives back to Spark
 
@@ -48,6 +49,9 @@ def execute(function: bytes, task: bytes) -> bytes:
             return pickle.dumps(("refused", (type(error), error.message, error.__dict__)), protocol=5)
         return _failed(error)
     except Exception as error:
+        if is_full(error):
+            fault = WorldFault(f"working on a task: {error}; free some space", code=DISK_FULL)
+            return pickle.dumps(("refused", (WorldFault, fault.message, fault.__dict__)), protocol=5)
         return _failed(error)
 
 

@@ -12,10 +12,12 @@ import os
 import stat
 import uuid
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby, pairwise
 from operator import attrgetter
+from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
@@ -30,6 +32,7 @@ from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform
 from metadata.definition import DATE_COLUMN, LINEAGE, Definition, ProcessingConfig
 from metadata.errors import Fatal, FileRefused, WorldFault
 from metadata.ledger import FileOutcome, WrittenFile
+from metadata.outage import world_code
 from processors.decode import Decoder, FileResult, RecordColumns, decompress
 from processors.lake import TableHandle
 
@@ -190,7 +193,9 @@ def _read(source: SourceInput) -> bytes | FileOutcome:
                 content = file.readall()
         finally:
             os.close(descriptor)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not Path(source.path).parent.parent.is_dir():  # not even processing/: nobody removed just this file
+            raise _reading_fault(source, error) from error
         return FileOutcome(source.file_id, "missing", message=f"reading {source.name}: it is gone from {source.path}")
     except OSError as error:
         raise _reading_fault(source, error) from error
@@ -344,23 +349,31 @@ class _Output:
         job, pending = self._job, self._pending.pop(value)
         # Attempt, task and number as one integer of fixed places: the name of a data file is written once, ever.
         task_id = (job.attempt * 10**5 + job.task) * 10**8 + len(self._written)
-        key = _Key([PartitionFieldValue(self._field, value)], self._spec, self._schema) if self._field else None
+        key = PathKey([PartitionFieldValue(self._field, value)], self._spec, self._schema) if self._field else None
         task = WriteTask(uuid.UUID(job.batch_id), task_id, self._rows_schema, pending.batches, partition_key=key)
         try:
             self._written += write_file(self._io, self._metadata, iter([task]))
         except OSError as error:
+            self._discard()
             raise WorldFault(
                 f"writing data files of {job.handle.name}: {error}; check the warehouse's disk for space and rights, "
                 "or the network",
-                code="warehouse_away",
+                code=world_code(error, "warehouse_away"),
             ) from error
+
+    def _discard(self) -> None:
+        """Nobody will hear of what this task wrote, and on a full disk it would be in the way of the next attempt."""
+        for written in self._written:
+            with suppress(OSError):
+                self._io.delete(written.file_path)
 
 
 @dataclass(frozen=True)
-class _Key(PartitionKey):
+class PathKey(PartitionKey):
     """A partition whose folder's name is one that file systems take, however long the value is."""
 
     def to_path(self) -> str:
+        """The folder's name; a long one is cut and ends in its digest."""
         path: str = super().to_path()
         if len(path) <= _PATH_PART_BYTES:  # it is ASCII: the rest is percent-encoded
             return path

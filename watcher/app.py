@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from metadata.clock import Clock, SystemClock
 from metadata.database import Database
-from metadata.errors import ConfigurationError
+from metadata.errors import ConfigurationError, WorldFault
 from metadata.ledger import Ledger
 from metadata.marks import Marks
 from metadata.registry import Registry
@@ -46,6 +46,13 @@ class App:
     @cached_property
     def database(self) -> Database:
         """The metadata database; ConfigurationError when `lemonade init` was not run."""
+        path = self.unchecked_database.sqlite_path()
+        if path is not None and not path.parent.exists() and self.settings.folders.are_there():
+            raise WorldFault(
+                f"opening the ledger {path}: its folder is gone; bring it back (is its disk mounted?), or make a new "
+                "and empty ledger with: lemonade init",
+                code="ledger_away",
+            )
         self.unchecked_database.check_migrated()
         return self.unchecked_database
 

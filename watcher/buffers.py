@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
 from metadata.definition import FileType
 from metadata.ledger import Ledger
 from metadata.settings import Settings
 from metadata.states import FlushReason
+
+_SUSPECT_DEATHS = 2
 
 
 class Sized(Protocol):
@@ -26,7 +29,17 @@ class Sized(Protocol):
         ...
 
 
+class Died(Protocol):
+    """Anything that counts deaths of the process: a ledger's row."""
+
+    @property
+    def deaths(self) -> int:
+        """How often the whole process died with it in work."""
+        ...
+
+
 SizedT = TypeVar("SizedT", bound=Sized)
+DiedT = TypeVar("DiedT", bound=Died)
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,23 @@ def due(kind: FileType, buffer: Buffer, settings: Settings, now: datetime) -> Fl
     if max_age is not None and buffer.oldest is not None and (now - buffer.oldest).total_seconds() >= max_age:
         return FlushReason.AGE
     return None
+
+
+def by_deaths(files: Sequence[DiedT]) -> list[list[DiedT]]:
+    """Divide files by how often the whole process died with them in work: what is to be cut into chunks apart.
+
+    Files that saw two deaths or more are suspects. They come last; those of two deaths together are divided in two,
+    those of three in four, and so on, until the one that ends the process is alone in its chunk.
+    """
+    groups: dict[int, list[DiedT]] = {}
+    for file in files:
+        groups.setdefault(file.deaths if file.deaths >= _SUSPECT_DEATHS else 0, []).append(file)
+    divided: list[list[DiedT]] = []
+    for deaths, group in sorted(groups.items()):
+        parts = min(2 ** min(deaths - 1, 16), len(group)) if deaths else 1
+        bounds = [len(group) * part // parts for part in range(parts + 1)]
+        divided += [group[start:stop] for start, stop in pairwise(bounds)]
+    return divided
 
 
 def cut(files: Sequence[SizedT], max_files: int, max_bytes: int) -> list[list[SizedT]]:

@@ -82,12 +82,14 @@ def _loaded_files(settings: Settings) -> Iterator[Path]:
 
 
 def _tables(settings: Settings) -> Iterator[Path]:
-    """<warehouse>/<namespace>/<table>/ that hold Iceberg's folders."""
+    """<warehouse>/<namespace>/<table>/ that hold Iceberg's folders, and the receipts of their batches."""
     from processors.lake import NAMESPACES
+    from processors.receipts import FOLDER
 
     warehouse = _warehouse(settings)
     if warehouse is None:
         return
+    yield from _entries(warehouse / FOLDER)
     for namespace in NAMESPACES:
         for table in _entries(warehouse / namespace):
             if (table / "metadata").is_dir() or (table / "data").is_dir():

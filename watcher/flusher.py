@@ -1,21 +1,28 @@
-"""Flush: hand the claimed files of types over, chunk by chunk, and tell what became of them."""
+"""Flush: hand the claimed files of types over, chunk by chunk, and tell what became of them.
+
+A batch that has to wait for another attempt is put aside, planned in the ledger and here in memory; other chunks, types
+and flushes go on meanwhile, and its flush is over when its last batch is. All of this belongs to one thread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 
 from metadata.clock import Clock
 from metadata.definition import FileType
-from metadata.errors import TypeStopped
+from metadata.errors import LemonadeError, TypeStopped
 from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry import Registry
 from metadata.settings import Settings
 from metadata.states import FlushReason
-from processors.microbatch import BatchResult, MicroBatches
-from watcher.buffers import cut
+from processors.microbatch import BatchInWork, BatchResult, MicroBatches
+from watcher.buffers import by_deaths, cut
 from watcher.recovery import stop_type
 
 log = get_logger()
@@ -28,6 +35,7 @@ class FlushReport:
     flush_id: str
     batches: list[BatchResult] = field(default_factory=list)
     drained: bool = False  #: it ended early; the rest stays claimed for the next start
+    error: LemonadeError | None = None  #: it was cut off by this
 
     def count(self, outcome: str) -> int:
         """Files with this outcome over all batches."""
@@ -39,8 +47,33 @@ class FlushReport:
         return sum(batch.rows for batch in self.batches)
 
 
+@dataclass
+class _Flush:
+    """A flush that is not over."""
+
+    report: FlushReport
+    reason: FlushReason
+    started: float
+    then: Callable[[FlushReport], None]
+    has_begun: bool = False  #: something waited
+    copies: dict[str, FileType] = field(default_factory=dict)  #: types of which copies of files in flight wait
+
+
+@dataclass(order=True)
+class _Aside:
+    """A batch that waits for its next attempt."""
+
+    due: float
+    number: int  #: of those that are due at one moment, the first to be put aside
+    work: BatchInWork = field(compare=False)
+    flush: _Flush = field(compare=False)
+
+
 class Flusher:
-    """Turns buffers into micro-batches. `draining()` is asked between two chunks."""
+    """Turns buffers into micro-batches. `draining()` is asked between two chunks.
+
+    `start` begins a flush, `go_on` does the next attempt that is due, `flush` does both until all is over.
+    """
 
     def __init__(
         self,
@@ -58,42 +91,153 @@ class Flusher:
         self.clock = clock
         self.draining = draining
         self.stopped: set[str] = set()  #: types that wait for a person
+        self._open: list[_Flush] = []
+        self._aside: list[_Aside] = []  #: a heap
+        self._numbers = count()
+        self._when_idle: list[Callable[[], None]] = []
 
-    def flush(self, types: Sequence[FileType], reason: FlushReason) -> FlushReport:
-        """Load everything that is claimed for `types`; a type that stops does not stop the others."""
-        report = FlushReport(new_id(self.clock))
-        started = self.clock.monotonic()
+    def flush(self, types: Sequence[FileType], reason: FlushReason, pause: Callable[[float], bool]) -> FlushReport:
+        """Load everything that is claimed for `types`; waits in place, with `pause`, for batches that have to wait."""
+        over: list[FlushReport] = []
+        self.start(types, reason, over.append)
+        while not over:
+            if self.draining() or not pause(self.seconds_to_next() or 0.0):
+                self.drain()
+            else:
+                self._next_attempt()
+        return over[0]
+
+    def start(self, types: Sequence[FileType], reason: FlushReason, then: Callable[[FlushReport], None]) -> None:
+        """Load what is claimed for `types`; a type that stops does not stop the others.
+
+        `then` gets the report when all is over, at once or after later calls of `go_on`; an error that cuts the flush
+        off is in the report and is raised too.
+        """
+        flush = _Flush(FlushReport(new_id(self.clock)), reason, self.clock.monotonic(), then)
         todo = [kind for kind in types if kind.name not in self.stopped]
         waiting = {kind.name: self.ledger.waiting(kind.name) for kind in todo}
-        if not any(waiting.values()):
-            return report
-        log.info(
-            Event.FLUSH_STARTED,
-            flush_id=report.flush_id,
-            reason=reason.value,
-            files={name: len(files) for name, files in waiting.items() if files},
-        )
-        for kind in todo:
-            try:
-                self._flush_type(kind, reason, report)
-            except TypeStopped as stop:
-                self.stopped.add(kind.name)
-                stop_type(self.registry, kind.name, stop)
-        self._tell(report, reason, self.clock.monotonic() - started)
-        return report
+        self._open.append(flush)
+        with self._cutting_off(flush):
+            flush.has_begun = any(waiting.values())
+            if flush.has_begun:
+                log.info(
+                    Event.FLUSH_STARTED,
+                    flush_id=flush.report.flush_id,
+                    reason=reason.value,
+                    files={name: len(files) for name, files in waiting.items() if files},
+                )
+            for kind in todo:
+                self._begin_type(kind, flush)
+            self._end_if_over(flush)
 
-    def _flush_type(self, kind: FileType, reason: FlushReason, report: FlushReport) -> None:
-        copies_waited = True
-        while copies_waited:  # a copy of a file in flight is planned again once that file's fate is known
-            copies_waited = False
-            files = self.ledger.waiting(kind.name)
-            for chunk in cut(files, self.settings.chunk_max_files, self.settings.chunk_max_bytes):
+    def seconds_to_next(self) -> float | None:
+        """How long until a batch that was put aside is due, 0 for now; None when none waits."""
+        return max(0.0, self._aside[0].due - self.clock.monotonic()) if self._aside else None
+
+    def go_on(self) -> None:
+        """Do the next attempt that is due, if one is. Errors as `start`."""
+        if self.seconds_to_next() == 0 and not self.draining():
+            self._next_attempt()
+
+    def drain(self) -> None:
+        """End every flush as drained: batches that wait stay planned, the next start claims their files again."""
+        self._aside.clear()
+        for flush in list(self._open):
+            flush.report.drained = True
+            self._end(flush)
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Call `then` once no flush is open: now, or when the last of them is over."""
+        self._when_idle.append(then)
+        self._tell_idle()
+
+    # -- chunks and attempts ------------------------------------------------------------------------------------------
+
+    def _begin_type(self, kind: FileType, flush: _Flush) -> None:
+        """Every chunk of the type gets its first attempt."""
+        for group in by_deaths(self.ledger.waiting(kind.name)):
+            for chunk in cut(group, self.settings.chunk_max_files, self.settings.chunk_max_bytes):
                 if self.draining():
-                    report.drained = True
+                    flush.report.drained = True
                     return
-                result = self.microbatches.load(kind, chunk, reason=reason, flush_id=report.flush_id)
-                report.batches.append(result)
-                copies_waited = copies_waited or (result.waiting > 0 and result.batch_id is not None)
+                if kind.name in self.stopped:
+                    return
+                with self._stopping(kind):
+                    work = self.microbatches.begin(kind, chunk, reason=flush.reason, flush_id=flush.report.flush_id)
+                    self._note_copies(work, flush)
+                    self._attempt(work, flush)
+
+    def _next_attempt(self) -> None:
+        aside = heapq.heappop(self._aside)
+        kind = aside.work.file_type
+        with self._cutting_off(aside.flush):
+            if kind.name in self.stopped:
+                self.microbatches.let_go(aside.work, "its type was stopped")
+            else:
+                with self._stopping(kind):
+                    self._attempt(aside.work, aside.flush)
+            self._end_if_over(aside.flush)
+
+    def _attempt(self, work: BatchInWork, flush: _Flush) -> None:
+        """One attempt; what has to wait for another is put aside."""
+        left = self.microbatches.go_on(work)
+        for each in left:
+            self._note_copies(each, flush)
+            heapq.heappush(
+                self._aside, _Aside(self.clock.monotonic() + each.wait_seconds, next(self._numbers), each, flush)
+            )
+        if work not in left:
+            flush.report.batches.append(work.result)
+
+    def _note_copies(self, work: BatchInWork, flush: _Flush) -> None:
+        """Copies of files in flight wait for their fate; without a batch of ours, it is another flush's file."""
+        if work.result.waiting and work.batch is not None:
+            flush.copies[work.file_type.name] = work.file_type
+
+    def _end_if_over(self, flush: _Flush) -> None:
+        while not self._waits(flush) and flush.copies and not self.draining():
+            _, kind = flush.copies.popitem()  # the fate of the file that its copies waited for is known now
+            self._begin_type(kind, flush)
+        if not self._waits(flush):
+            self._end(flush)
+
+    def _waits(self, flush: _Flush) -> bool:
+        return any(aside.flush is flush for aside in self._aside)
+
+    def _end(self, flush: _Flush) -> None:
+        self._open.remove(flush)
+        if flush.has_begun:
+            self._tell(flush.report, flush.reason, self.clock.monotonic() - flush.started)
+        flush.then(flush.report)
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if not self._open:
+            told, self._when_idle = self._when_idle, []
+            for then in told:
+                then()
+
+    @contextmanager
+    def _stopping(self, kind: FileType) -> Iterator[None]:
+        """TypeStopped stops this type alone."""
+        try:
+            yield
+        except TypeStopped as stop:
+            self.stopped.add(kind.name)
+            stop_type(self.registry, kind.name, stop)
+
+    @contextmanager
+    def _cutting_off(self, flush: _Flush) -> Iterator[None]:
+        """An error ends the flush; those of its batches that wait stay planned for the next start."""
+        try:
+            yield
+        except LemonadeError as error:
+            flush.report.error = error
+            self._aside = [aside for aside in self._aside if aside.flush is not flush]
+            heapq.heapify(self._aside)
+            if flush in self._open:
+                self._end(flush)
+            raise
 
     def _tell(self, report: FlushReport, reason: FlushReason, seconds: float) -> None:
         loaded, failed, error = (report.count(outcome) for outcome in ("loaded", "failed", "error"))

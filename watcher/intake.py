@@ -1,7 +1,8 @@
 """Takes files out of incoming/: looks, judges, and claims, holds or refuses each.
 
 A claim is three steps: rename into processing/<type>/, digest, ledger row. Rows are written in groups, so that many
-small files cost few transactions; a crash in between leaves a file in processing/ (or held/) without a row, and
+small files cost few transactions and few syncs of folders (before the rows: where a row says a file is, it is, also
+after a power cut); a crash in between leaves a file in processing/ (or held/) without a row, and
 `adopt_strays` claims it as if it had just been dropped. A file is never copied and never deleted here.
 
 Whoever else puts files into processing/ or held/ (a retry, say) does it under `Intake.lock`, with the row written
@@ -22,18 +23,22 @@ from datetime import datetime
 from pathlib import Path
 
 from metadata.clock import Clock
+from metadata.cures import cure_for, error_json
 from metadata.definition import FileType, ProcessingConfig, TypeStatus
 from metadata.errors import FileRefused, WorldFault
-from metadata.folders import move, name_with_id, write_reason
+from metadata.folders import move_or_finish, name_with_id, write_reason
 from metadata.ids import new_id
 from metadata.ledger import Arrival, HeldClaim, Ledger, NewFile
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import SourceFile
+from metadata.moves import sync_folders
 from metadata.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
-from metadata.registry import Registry
+from metadata.outage import DISK_FULL, world_code
+from metadata.registry import Registry, type_name_of
 from metadata.settings import Settings
 from metadata.states import FileState
 from watcher.observer import Nominations
+from watcher.returns import mark_returned
 from watcher.settling import (
     Decision,
     Noticed,
@@ -54,13 +59,6 @@ GROUP_FILES = 200
 
 _BLOCK_BYTES = 1 << 20
 _SHORT_ID = re.compile(r"\.[0-9a-f]{8}(?=\.(?:json|jsonl|ndjson)(?:\.(?:gz|zst))?\Z)", re.IGNORECASE)
-_CURES = {
-    "bad_name": "give it a data file's name and drop it into incoming/ again",
-    "not_a_regular_file": "drop the file itself into incoming/",
-    "too_large": "split it, or raise MAX_FILE_BYTES, and drop it into incoming/ again",
-    "empty": "see why its producer wrote nothing; then drop it into incoming/ again",
-    "unreadable": "let the daemon's user read it, and drop it into incoming/ again",
-}
 
 
 @dataclass(frozen=True)
@@ -124,9 +122,17 @@ class _Types:
         self.broken = frozenset(broken)
         self.discovered: set[str] = set()  #: unknown prefixes that the registry was told of in this call
         self.types = [*types, *(_stand_in(name) for name in sorted(self.broken))]
+        self.names = {kind.name for kind in self.types}
+        self.inactive = sum(kind.status is TypeStatus.INACTIVE and kind.definition is None for kind in self.types)
         self.fingerprint = tuple(
             (kind.name, kind.patterns, kind.status, kind.definition is None) for kind in self.types
         )  #: equal when every name is matched alike
+
+    def count_discovery(self, prefix: str) -> None:
+        """An inactive type was registered for the prefix since the snapshot, or had been before."""
+        name = type_name_of(prefix)
+        self.inactive += name not in self.names
+        self.names.add(name)
 
     def match(self, data_file: DataFileName) -> Match:
         """The type that a file belongs to, whatever its status."""
@@ -148,9 +154,11 @@ class Intake:
         self.registry = registry
         self.clock = clock
         self.lock = threading.RLock()
+        self._touched: dict[Path, None] = {}  #: folders in which names have changed since they were synced
         self._incoming = Tracker()
         self._strays = Tracker()
         self._told: set[tuple[str, str]] = set()  #: alerts that are given once: code and what about
+        self._is_flooded = False  #: by unknown types, at the last scan
         self._released_for: tuple[object, ...] | None = None
 
     def scan(
@@ -167,6 +175,7 @@ class Intake:
                 by: NoticedBy = "event" if sight.name in hints.closed or sight.name in hints.changed else "scan"
                 touched = sight.name in hints.changed
                 seen = self._incoming.look(sight.name, sight, now, by=by, at=at, touched=touched)
+                seen = replace(seen, sight=replace(seen.sight, name=self._name_of_before(sight.name)))
                 decision = judge(
                     seen,
                     now,
@@ -175,6 +184,7 @@ class Intake:
                     max_file_bytes=self.settings.max_file_bytes,
                 )
                 self._act(decision, self.folders.incoming / sight.name, seen, known, round_)
+            self._tell_flood(round_.flood)
             return round_.result
 
     def release_held(self, types: Sequence[FileType], *, broken: Collection[str] = ()) -> int:
@@ -195,6 +205,12 @@ class Intake:
                 self._released_for = known.fingerprint
             return len(round_.result.claimed)
 
+    def strays(self) -> list[Path]:
+        """Files in processing/ and held/ (unknown folders too) that no ledger row knows."""
+        listed = [path for kind in ("processing", "held") for path in _files_below(self.folders.source_data / kind)]
+        have_rows = self.ledger.known_among([str(path) for path in listed if _is_text(str(path))])
+        return [path for path in listed if str(path) not in have_rows]
+
     def adopt_strays(
         self, types: Sequence[FileType], *, settle: bool = False, broken: Collection[str] = ()
     ) -> ScanResult:
@@ -211,9 +227,7 @@ class Intake:
         """
         known = _Types(types, broken)
         with self.lock, self._round() as round_:
-            listed = [path for kind in ("processing", "held") for path in _files_below(self.folders.source_data / kind)]
-            have_rows = self.ledger.known_among([str(path) for path in listed if _is_text(str(path))])
-            strays = [path for path in listed if str(path) not in have_rows]
+            strays = self.strays()
             self._strays.keep([str(path) for path in strays])
             now, at = self.clock.monotonic(), self.clock.now()
             for path in strays:
@@ -224,7 +238,7 @@ class Intake:
                 except OSError as error:
                     raise _world_fault("looking at", path, error) from error
                 seen = self._strays.look(str(path), sight, now, by="scan", at=at, touched=False)
-                seen = replace(seen, sight=replace(sight, name=_without_id(path.name)))
+                seen = replace(seen, sight=replace(sight, name=name_without_id(path.name)))
                 decision = judge(
                     seen,
                     now,
@@ -270,6 +284,10 @@ class Intake:
         elif kind is not None and kind.status is TypeStatus.ACTIVE:
             self._claim(path, arrival, kind, round_)
         elif data_file is not None:
+            if path.parent == self.folders.incoming and self._is_one_too_many(data_file.prefix, matched, known):
+                round_.flood.append(data_file.prefix)
+                round_.result.ignored.append(Ignored(arrival.name, self._too_many(data_file.prefix)))
+                return
             reason = self._why_held(data_file.prefix, matched, known)
             self._hold(path, arrival, data_file.prefix, reason, known, round_)
 
@@ -278,7 +296,7 @@ class Intake:
         if moved is None:
             return
         try:
-            digest, size = _digest(moved, self.settings.max_file_bytes)
+            digest, size = digest_file(moved, self.settings.max_file_bytes)
         except FileNotFoundError:
             return  # somebody took it from there
         except FileRefused as refusal:
@@ -333,6 +351,8 @@ class Intake:
                 cure=f"its files wait in held/; to load them: lemonade types activate {kind.name}",
             )
             return f"its type {kind.name} is {kind.status.value}"
+        if self._is_one_too_many(prefix, matched, known):
+            return self._too_many(prefix)
         if prefix not in known.discovered:
             known.discovered.add(prefix)
             self._tell_once(
@@ -341,7 +361,33 @@ class Intake:
                 prefix=prefix,
                 cure="its files wait in held/; describe their type: lemonade types add --file TYPE.json",
             )
+            known.count_discovery(prefix)
         return f"no type matches its prefix {prefix!r}"
+
+    def _is_one_too_many(self, prefix: str, matched: Match, known: _Types) -> bool:
+        """Whether nobody knows the prefix and discovery may not register one more."""
+        if matched.file_type is not None or matched.tie or type_name_of(prefix) in known.names:
+            return False
+        return known.inactive >= self.settings.max_inactive_types
+
+    def _too_many(self, prefix: str) -> str:
+        limit = self.settings.max_inactive_types
+        return f"no type matches its prefix {prefix!r}, and MAX_INACTIVE_TYPES ({limit}) are registered already"
+
+    def _tell_flood(self, prefixes: Sequence[str]) -> None:
+        """One alert for all files of unknown types that stay in incoming/, until none does."""
+        if prefixes and not self._is_flooded:
+            alert(
+                Event.TYPE_FLOODED,
+                severity=Severity.ERROR,
+                code="too_many_types",
+                limit=self.settings.max_inactive_types,
+                files=len(prefixes),
+                prefixes=list(dict.fromkeys(prefixes))[:10],
+                cure="see what drops them; describe the types that are meant with `lemonade types add`, delete the "
+                "rows of the others from table_metadata, or raise MAX_INACTIVE_TYPES",
+            )
+        self._is_flooded = bool(prefixes)
 
     def _refuse(
         self,
@@ -380,7 +426,7 @@ class Intake:
             self._mark_missing(row)
             return
         try:
-            digest, size = _digest(moved, self.settings.max_file_bytes)
+            digest, size = digest_file(moved, self.settings.max_file_bytes)
         except FileNotFoundError:
             self._mark_missing(row)
             return
@@ -476,7 +522,11 @@ class Intake:
         if source.parent == folder and _is_text(source.name):
             return source
         try:
-            return move(source, folder, name, file_id)
+            moved = move_or_finish(source, folder, name, file_id)
+            self._touched |= {moved.path.parent: None, source.parent: None}
+            if moved.how == "finished" and self.ledger.known_among([str(moved.path)]):
+                return None  # the copy was adopted meanwhile
+            return moved.path
         except OSError as error:
             if not os.path.lexists(source):
                 return None
@@ -484,6 +534,13 @@ class Intake:
             if isinstance(error, PermissionError) and folders_are_open:
                 raise _MayNotMove(f"moving {safe_name(str(source))} to {folder}: {error.strerror}") from error
             raise _world_fault(f"moving to {folder}", source, error) from error
+
+    def _name_of_before(self, name: str) -> str:
+        """The name of a file that comes back from one of our folders, where `move` had put a short id into it."""
+        before = name_without_id(name)
+        if before != name and any(name_with_id(before, row.id) == name for row in self.ledger.files(name=before)):
+            return before
+        return name
 
     def _explain(
         self,
@@ -494,25 +551,40 @@ class Intake:
         noticed_at: datetime,
         refusal: FileRefused,
     ) -> None:
-        reason = {
-            "code": refusal.code,
-            "message": refusal.message,
-            "cure": _CURES[refusal.code],
-            "file_id": file_id,
-            "file": name,
-            "file_type": file_type,
-            "noticed_at": noticed_at.isoformat(),
-            "settled_at": self.clock.now().isoformat(),
-        }
+        why = error_json(
+            code=refusal.code,
+            message=refusal.message,
+            file_id=file_id,
+            name=name,
+            file_type=file_type,
+            attempts=0,
+            noticed_at=noticed_at,
+            claimed_at=None,
+            settled_at=self.clock.now(),
+        )
         try:
-            write_reason(moved, reason)
+            write_reason(moved, why)
         except OSError as error:
             raise _world_fault("writing the reason beside", moved, error) from error
+
+    def _sync_touched(self) -> None:
+        """Bring to disk where files have moved; the new place comes before the one that was left."""
+        touched, self._touched = self._touched, {}
+        try:
+            sync_folders(touched)
+        except OSError as error:
+            raise _world_fault("syncing folders below", self.folders.source_data, error) from error
 
     @contextmanager
     def _round(self) -> Iterator[_Round]:
         """One call's work; its rows are written when it ends, however it ends: the files have moved already."""
-        round_ = _Round(self.ledger)
+        if not self.folders.are_there():
+            base = self.folders.source_data
+            raise WorldFault(
+                f"looking into {base}: there is no processing/ in it; mount its disk, or run: lemonade init",
+                code="folder_away",
+            )
+        round_ = _Round(self.ledger, self._sync_touched)
         try:
             yield round_
         finally:
@@ -530,9 +602,11 @@ class _MayNotMove(Exception):
 class _Round:
     """Rows and log lines of one call, written in groups: first the row, then the line that tells of it."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, sync: Callable[[], None]) -> None:
         self.ledger = ledger
+        self.sync = sync
         self.result = ScanResult()
+        self.flood: list[str] = []  #: prefixes of files that stay in incoming/, one too many unknown types
         self._rows: list[NewFile] = []
         self._releases: list[HeldClaim] = []
         self._lines: list[Callable[[], None]] = []
@@ -551,7 +625,9 @@ class _Round:
         """Bring what is collected on record."""
         rows, releases, lines = self._rows, self._releases, self._lines
         self._rows, self._releases, self._lines = [], [], []
+        self.sync()
         self.ledger.add_many(rows)
+        mark_returned(self.ledger, rows)
         self.ledger.claim_held_many(releases)
         for line in lines:
             line()
@@ -562,7 +638,7 @@ class _Round:
             self.write()
 
 
-def _digest(path: Path, max_file_bytes: int) -> tuple[str, int]:
+def digest_file(path: Path, max_file_bytes: int) -> tuple[str, int]:
     """SHA-256 in hexadecimal and number of the bytes that are in the file now.
 
     Opens only what `lstat` says is a regular file, follows no link, and never waits for a pipe's other end. Raises
@@ -635,7 +711,7 @@ def _stand_in(name: str) -> FileType:
     )
 
 
-def _without_id(name: str) -> str:
+def name_without_id(name: str) -> str:
     """The name that a file had before `move` put a short id into it; other names stay as they are."""
     try:
         parse_name(name)
@@ -658,17 +734,14 @@ def _tell_refused(moved: Path, file_id: str, name: str, refusal: FileRefused) ->
         file=name,
         error=refusal.message,
         path=str(moved),
-        cure=_CURES[refusal.code],
+        cure=cure_for(refusal.code),
     )
 
 
 def _world_fault(doing: str, path: Path, error: OSError) -> WorldFault:
-    code = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EXDEV: "other_file_system"}.get(
-        error.errno or 0, "folder_away"
-    )
+    code = world_code(error, "folder_away")
     cure = {
-        "disk_full": "free some space",
-        "other_file_system": "put incoming/, source_data/ and processed/ on one file system",
+        DISK_FULL: "free some space",
         "folder_away": "check that the folder is there and writable and its disk well; lemonade init makes folders",
     }[code]
     return WorldFault(f"{doing}, {safe_name(str(path))!r}: {error.strerror or error}; {cure}", code=code)

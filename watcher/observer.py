@@ -30,9 +30,11 @@ from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
 from metadata.logs import Event, Severity, alert, get_logger
+from watcher.mounts import silent_kind
 
 log = get_logger()
 
+Method = Literal["auto", "events", "polling"]
 Kind = Literal["closed", "moved_in", "changed"]
 
 _POLL_SECONDS = 1.0
@@ -145,16 +147,22 @@ class Observer:
     Calls `wake` on a thread of its own when a file is whole, when events were lost, and when the wake file is touched;
     not for each write: files that no event ends the wait of are found by the next look.
 
+    `method`: `events` of the system, `polling`, or `auto`, which polls file systems whose events do not tell all.
+
     Not a promise: what it misses, a scan finds. start, stop and check belong to one thread.
     """
 
-    def __init__(self, incoming: Path, wake_file: Path | None, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, incoming: Path, wake_file: Path | None, wake: Callable[[], None], method: Method = "events"
+    ) -> None:
         self.incoming = incoming
         self.wake_file = wake_file
+        self.method = method
         self._nominees = _Nominees(wake)
         self._observer: BaseObserver | None = None
         self._watched: tuple[int, int] | None = None  #: device and inode of the folder that is watched
         self._complaint: Watching | None = None
+        self._silent: str | None = None  #: the kind of file system that `auto` does not believe
         self._filter = _OverflowFilter(self._overflowed)
 
     def start(self) -> Watching:
@@ -167,7 +175,9 @@ class Observer:
         self._watched = _identity(self.incoming)
         watching = self._start()
         if watching.method != "nothing":
-            log.info(Event.OBSERVER_STARTED, method=watching.method, folder=str(self.incoming))
+            log.info(
+                Event.OBSERVER_STARTED, method=watching.method, folder=str(self.incoming), file_system=self._silent
+            )
         if watching.reason is not None and watching != self._complaint:
             alert(
                 Event.OBSERVER_FAILED,
@@ -204,16 +214,18 @@ class Observer:
 
     def _start(self) -> Watching:
         reason = None
-        try:
-            self._begin(_system_observer(), is_exact=_IS_LINUX)
-            return Watching("events")
-        except OSError as error:
-            reason = error.strerror or str(error)
+        self._silent = silent_kind(self.incoming) if self.method == "auto" else None
+        if self.method != "polling" and self._silent is None:
+            try:
+                self._begin(_system_observer(), is_exact=_IS_LINUX)
+                return Watching("events")
+            except OSError as error:
+                reason = error.strerror or str(error)
         try:
             self._begin(PollingObserver(timeout=_POLL_SECONDS), is_exact=False)
             return Watching("polling", reason)
-        except OSError:
-            return Watching("nothing", reason)
+        except OSError as error:
+            return Watching("nothing", reason or error.strerror or str(error))
 
     def _begin(self, observer: BaseObserver, *, is_exact: bool) -> None:
         """Watch with `observer`; what it cannot do leaves nothing running."""

@@ -1,18 +1,105 @@
-"""What start-up repairs: every batch that an earlier process left unsettled is walked to its end."""
+"""What start-up repairs: every batch that an earlier process left unsettled is walked to its end.
+
+`inspect` says what there is to repair and changes nothing; `recover` and what follows it do it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from metadata.definition import FileType
 from metadata.errors import TypeStopped
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
+from metadata.models import Batch, Operation
 from metadata.registry import Registry
+from metadata.states import BatchState
+from processors.lake import LandingState
 from processors.microbatch import BatchResult, MicroBatches
+from processors.receipts import forgotten
+from processors.undo import Undo
+from watcher.intake import Intake
 
 log = get_logger()
+
+
+class Action(StrEnum):
+    """What start-up does with one thing that an earlier process left."""
+
+    REBUILD = "rebuild"  #: its receipt is written into the ledger, which has forgotten it; then it is walked
+    CLAIM_AGAIN = "claim again"  #: the batch is abandoned, its files wait for the next flush
+    FAIL = "fail"  #: the batch is abandoned, its one file goes to failed/: it ended process after process
+    COMMIT = "commit"  #: its recorded data files are committed, then it is recorded and settled
+    RECORD = "record"  #: its snapshot is in the table; it is recorded and settled
+    SETTLE = "settle"  #: its files move to their end
+    ABANDON = "abandon"  #: the operation is given up, nothing was changed
+    ADOPT = "adopt"  #: the file is claimed as if it had just been dropped
+    ASK = "ask"  #: nobody can tell whether it was loaded: its type stops until a person has looked
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One thing to put in order; `thing` is a batch's, operation's or file's id, or a stray file's path."""
+
+    kind: str  #: batch, undo, file or stray
+    thing: str
+    file_type: str | None
+    found: str  #: its state in the ledger, or `unknown`
+    action: Action
+    files: int | None = None
+
+
+def inspect(microbatches: MicroBatches, undo: Undo, intake: Intake) -> list[Repair]:
+    """What start-up would repair at this moment, in its order. Only asks ledger, receipts, tables and folders."""
+    ledger = microbatches.ledger
+    forgot = forgotten(ledger, microbatches.lake)
+    unsettled = {batch.id: batch for batch in ledger.unsettled_batches()}
+    repairs = []
+    for batch_id in forgot:
+        known = unsettled.get(batch_id)
+        file_type, state = (known.file_type, known.state) if known else (None, "unknown")
+        repairs.append(Repair("batch", batch_id, file_type, state, Action.REBUILD, known.files if known else None))
+    repairs += [
+        Repair("batch", batch.id, batch.file_type, batch.state, _action_on_batch(microbatches, batch), batch.files)
+        for batch in unsettled.values()
+        if batch.id not in forgot
+    ]
+    repairs += [
+        Repair("undo", row.id, row.file_type, row.state, _action_on_undo(undo, row), len(row.file_ids))
+        for row in undo.operations.unsettled()
+    ]
+    repairs += [Repair("file", file.id, file.file_type, file.state, Action.SETTLE) for file in ledger.unmoved_files()]
+    repairs += [Repair("stray", str(path), None, "unknown", Action.ADOPT) for path in intake.strays()]
+    return repairs
+
+
+def _action_on_batch(microbatches: MicroBatches, batch: Batch) -> Action:
+    if batch.state == BatchState.PLANNED:
+        return Action.FAIL if microbatches.is_poisoned(batch) else Action.CLAIM_AGAIN
+    if batch.state == BatchState.COMMITTED:
+        return Action.SETTLE
+    if not batch.expected_rows:
+        return Action.RECORD
+    paths = microbatches.ledger.data_file_paths(batch.id)
+    return {
+        LandingState.LANDED: Action.RECORD,
+        LandingState.ABSENT: Action.COMMIT,
+        LandingState.HISTORY_CUT: Action.ASK,
+    }[microbatches.lake.landed(batch.table_name, batch.id, paths).state]
+
+
+def _action_on_undo(undo: Undo, operation: Operation) -> Action:
+    if operation.state == BatchState.PLANNED:
+        return Action.ABANDON
+    if operation.state == BatchState.COMMITTED:
+        return Action.SETTLE
+    try:
+        landed = undo.lake.operation_landed(operation.table_name, operation.id)
+    except TypeStopped:
+        return Action.ASK
+    return Action.COMMIT if landed is None else Action.RECORD
 
 
 @dataclass
@@ -57,6 +144,27 @@ def recover(ledger: Ledger, registry: Registry, microbatches: MicroBatches, type
     if unsettled or left:
         log.info(Event.RECOVERY_FINISHED, batches=len(unsettled), files_settled=len(left))
     return recovered
+
+
+def resume_undos(undo: Undo, registry: Registry, types: Sequence[FileType], recovered: Recovered) -> None:
+    """Walk every unsettled undo; a replacement goes the way of its batch. One that cannot go on stops its type."""
+    by_name = {kind.name: kind for kind in types}
+    for operation in undo.operations.unsettled():
+        try:
+            result = undo.resume(operation, by_name.get(operation.file_type))
+        except TypeStopped as stop:
+            recovered.stopped.add(operation.file_type)
+            stop_type(registry, operation.file_type, stop)
+            continue
+        log.info(
+            Event.RECOVERY_OPERATION,
+            operation_id=operation.id,
+            file_type=operation.file_type,
+            found=operation.state,
+            now=result.state,
+            rows=result.rows,
+            snapshot_id=result.snapshot_id,
+        )
 
 
 def stop_type(registry: Registry, file_type: str, stop: TypeStopped) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metadata.errors import Busy, LemonadeError, UsageError
 from watcher.app import App
 from watcher.lock import acquire, daemon_pid, wake_file
+
+if TYPE_CHECKING:
+    from watcher.recovery import Repair
 
 
 def perform(app: App, verb: str, arguments: dict[str, Any], *, wait: bool = True) -> dict[str, Any]:
@@ -40,6 +43,28 @@ def do_under_lock(app: App, verb: str, arguments: dict[str, Any]) -> dict[str, A
     try:
         work.recover()
         return do(work, verb, arguments)
+    finally:
+        if app.started_runner is not None:
+            app.started_runner.stop()
+
+
+def repairs_now(app: App) -> list[Repair]:
+    """What start-up would repair at this moment; changes nothing and needs no lock."""
+    from watcher.work import Work
+
+    return Work(app, pause=_pause, draining=lambda: False).inspect()
+
+
+def recover_under_lock(app: App) -> tuple[list[Repair], list[str]]:
+    """Repair, in this process, whose lock the caller holds; returns what there was, and the types that stopped."""
+    from watcher.work import Work
+
+    work = Work(app, pause=_pause, draining=lambda: False)
+    try:
+        repairs = work.inspect()
+        recovered = work.recover()
+        work.intake.adopt_strays(work.read_registry().types)
+        return repairs, sorted(recovered.stopped)
     finally:
         if app.started_runner is not None:
             app.started_runner.stop()

@@ -3,7 +3,8 @@
 Four threads, each with one job, so that none waits for another's:
 
 - **main**: takes nominations, requests and due moments; scans, claims; decides which buffers to hand over;
-- **batches**: flushes, one after another, in the order in which they were handed over;
+- **batches**: flushes, one after another, in the order in which they were handed over; a batch that has to wait for
+  another attempt is put aside meanwhile;
 - **summary**: builds summaries, so that a long one never delays the next hour;
 - **schedule**: asks each second what is due, and only says so.
 
@@ -17,24 +18,30 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import FrameType
 from typing import Any
 
-from metadata.errors import Busy, ConfigurationError, Fatal, LemonadeError, WorldFault
+from metadata.definition import FileType
+from metadata.errors import Busy, ConfigurationError, Fatal, LemonadeError, UsageError, WorldFault
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import Request
 from metadata.registry import RegistrySnapshot
+from metadata.retries import WORLD
 from metadata.states import FlushReason
 from watcher.app import App
 from watcher.buffers import Buffers
+from watcher.flusher import Flusher, FlushReport
 from watcher.intake import ScanResult
 from watcher.lock import acquire, wake_file
 from watcher.observer import Observer
+from watcher.retrying import answer as retry_answer
+from watcher.retrying import take
 from watcher.scheduler import Due, Scheduler
-from watcher.verbs import days_asked, do_registry
+from watcher.verbs import TABLE_VERBS, days_asked, do, do_registry
 from watcher.work import Work, flush_answer, summary_answer, wanted_types
 
 log = get_logger()
@@ -42,7 +49,7 @@ log = get_logger()
 EXIT_DONE = 0
 EXIT_BUG = 70
 _LONGEST_LOOK_SECONDS = 1.0
-_LONGEST_AWAY_SECONDS = 30.0
+_LONGEST_AWAY_SECONDS = WORLD.longest_wait_seconds
 
 
 @dataclass
@@ -71,12 +78,15 @@ class Service:
         self.flags = _Flags()
         self.work = Work(app, pause=self._pause, draining=self.flags.draining.is_set)
         self.buffers = Buffers()
-        self.observer = Observer(app.settings.incoming_folder, wake_file(app.settings), self.flags.wake.set)
+        self.observer = Observer(
+            app.settings.incoming_folder, wake_file(app.settings), self.flags.wake.set, app.settings.observer
+        )
         self.scheduler = Scheduler(app.clock, app.marks, app.settings, self._hand_over)
         self._batch_jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._summary_jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._handed_over: set[str] = set()  #: types whose flush is queued
         self._flushes: list[_WaitingFlush] = []
+        self._due: list[tuple[Due, datetime]] = []  #: kept over a look that the world cut short
         self._signals = 0
         self._last_scan = ScanResult()
         self._summary_failed = False
@@ -100,30 +110,44 @@ class Service:
     def serve(self) -> int:
         """`run()` without lock and signals, which belong to a process: until `stop()`; returns the exit code."""
         log.info(Event.DAEMON_STARTED, pid=os.getpid(), incoming=str(self.app.settings.incoming_folder))
-        self.app.marks.set("started", self.app.clock.now(), {"pid": os.getpid()})
         workers = [
-            threading.Thread(target=self._work_through, args=(self._batch_jobs,), name="batches", daemon=True),
+            threading.Thread(
+                target=self._work_through, args=(self._batch_jobs, self.work.flusher), name="batches", daemon=True
+            ),
             threading.Thread(target=self._work_through, args=(self._summary_jobs,), name="summary", daemon=True),
         ]
         try:
-            self.app.requests.drop_stale()
-            self.work.recover()
-            self.observer.start()
-            for worker in workers:
-                worker.start()
-            self._batch_jobs.put(self.app.runner().warm)
-            self.scheduler.start()
-            self._loop()
+            if self._once_all_answer(self._begin):
+                self.observer.start()
+                for worker in workers:
+                    worker.start()
+                self._batch_jobs.put(self.app.runner().warm)
+                self.scheduler.start()
+                self._loop()
         finally:
             self._drain(workers)
         log.info(Event.DAEMON_STOPPED, pid=os.getpid(), fatal=self.flags.fatal.is_set())
         return EXIT_BUG if self.flags.fatal.is_set() else EXIT_DONE
 
+    def _begin(self) -> None:
+        """What must be in order before anything is taken."""
+        self.app.marks.set("started", self.app.clock.now(), {"pid": os.getpid()})
+        self.app.requests.drop_stale()
+        self.work.recover()
+
+    def _once_all_answer(self, action: Callable[[], None]) -> bool:
+        """Do it; while disk, catalog or ledger are away: one alert, wait, do it again. False when it drains instead."""
+        try:
+            self.work.outage.wait_out(action)
+        except WorldFault:  # only when it drains
+            return False
+        return True
+
     # -- the main thread's loop -----------------------------------------------------------------------------------
 
     def _loop(self) -> None:
         """Look, decide, hand over, until told to drain; a fault of the world pauses it."""
-        away_seconds, away, full = 0.0, False, True
+        away_seconds, full = 0.0, True
         look = 0.0
         while not self.flags.draining.is_set():
             self.flags.wake.wait(timeout=look)
@@ -134,20 +158,19 @@ class Service:
                 look = self._look(full)
                 full = False
             except WorldFault as fault:
-                if not away:
-                    alert(Event.WORLD_AWAY, severity=Severity.ERROR, code=fault.code, error=fault.message)
-                away, full = True, True
+                self.work.outage.begins(fault)
+                full = True
                 away_seconds = min(max(1.0, away_seconds * 2), _LONGEST_AWAY_SECONDS)
                 self._pause(away_seconds)
                 continue
-            if away:
-                log.info(Event.WORLD_BACK)
-                away, away_seconds = False, 0.0
+            self.work.outage.ends()
+            away_seconds = 0.0
 
     def _look(self, full: bool) -> float:
         """One round; returns how long to wait for the next when nothing wakes us."""
         nominations = self.observer.take()
-        due = self._take_due()
+        self._due += self._take_due()
+        due = list(self._due)
         if self.observer.check():  # incoming/ was deleted and made again
             full = True
         requests = self.app.requests.take()
@@ -161,7 +184,7 @@ class Service:
                 self._take_request(request)
         full = full or bool(requests) or nominations.overflowed or any(kind is not Due.SUMMARY for kind, _ in due)
         snapshot = self.work.read_registry()
-        if full or nominations.closed or nominations.changed or self._last_scan.settling:
+        if full or nominations.closed or nominations.changed or self._last_scan.settling or self.work.held_back:
             self._last_scan = self.work.gather(snapshot, nominations, full=full)
         scan = self._last_scan
         if full:
@@ -169,6 +192,7 @@ class Service:
         self.buffers.reload(self.app.ledger)
         for kind, at in due:
             self._act_on(kind, at, snapshot)
+            self._due.remove((kind, at))
         self._flush_requests(snapshot, scan)
         self._flush_full_buffers(snapshot)
         return min(scan.next_look_seconds or _LONGEST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS)
@@ -192,14 +216,16 @@ class Service:
                 self._summary_failed = False
                 self.scheduler.again(Due.SUMMARY)
 
-            def flush_hour() -> None:
-                if not self.work.flush(snapshot.active, FlushReason.HOUR).drained:
+            def over(report: FlushReport) -> None:
+                if not report.drained and report.error is None:
                     self.scheduler.done(Due.HOUR, at)
 
-            self._batch_jobs.put(flush_hour)
+            self._batch_jobs.put(lambda: self.work.flusher.start(snapshot.active, FlushReason.HOUR, over))
         elif kind is Due.SUMMARY:
             # Through the batches' queue: the flush that was due at the same moment comes first.
-            self._batch_jobs.put(lambda: self._summary_jobs.put(lambda: self._scheduled_summary(at)))
+            self._batch_jobs.put(
+                lambda: self.work.flusher.when_idle(lambda: self._summary_jobs.put(lambda: self._scheduled_summary(at)))
+            )
 
     def _scheduled_summary(self, at: datetime) -> None:
         try:
@@ -207,8 +233,12 @@ class Service:
         except LemonadeError as error:
             self._summary_failed = True
             alert(Event.SUMMARY_FAILED, severity=Severity.ERROR, code=error.code, error=error.message)
-            return
-        self.scheduler.done(Due.SUMMARY, at)
+        else:
+            self.scheduler.done(Due.SUMMARY, at)
+        self.work.sweep_receipts()
+        if self.app.settings.audit_nightly and not self.flags.draining.is_set():
+            with suppress(Busy):  # it was told to stop
+                self.work.audit()
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -221,8 +251,27 @@ class Service:
                 return summary_answer(self.work.summarize(first=first, last=last))
 
             self._summary_jobs.put(lambda: self._answer(request, summarize))
+        elif request.verb == "retry":
+            self._batch_jobs.put(lambda: self._retry(request))
+        elif request.verb in TABLE_VERBS:
+            self._batch_jobs.put(lambda: self._answer(request, lambda: do(self.work, request.verb, request.arguments)))
         else:
             self._answer(request, lambda: do_registry(self.work, request.verb, request.arguments))
+
+    def _retry(self, request: Request) -> None:
+        """On the batches' thread: take the files back, and answer once their flush is over."""
+        try:
+            taken = take(self.work, request.arguments)
+        except LemonadeError as error:
+            self._fail(request, error)
+            if isinstance(error, Fatal):
+                raise
+            return
+
+        def over(report: FlushReport) -> None:
+            self._answer(request, lambda: retry_answer(self.app, taken, report))
+
+        self.work.flusher.start(taken.types, FlushReason.REQUEST, over)
 
     def _flush_requests(self, snapshot: RegistrySnapshot, scan: ScanResult) -> None:
         """Hand over the flushes that were asked for, once nothing settles any more or it took too long."""
@@ -238,26 +287,37 @@ class Service:
     def _put_flush(self, request: Request, snapshot: RegistrySnapshot, scan: ScanResult) -> None:
         log.info(Event.REQUEST_TAKEN, request_id=request.id, verb=request.verb, arguments=request.arguments)
 
-        def flush() -> dict[str, Any]:
-            types = wanted_types(snapshot, request.arguments.get("types", []))
-            report = self.work.flush(types, FlushReason.REQUEST)
+        def answer(report: FlushReport) -> dict[str, Any]:
+            if report.error is not None:
+                raise report.error
             if report.drained:
                 raise Busy("flushing: the daemon was told to stop; what is left is loaded after its next start")
             return flush_answer(self.app, report, scan)
 
-        self._batch_jobs.put(lambda: self._answer(request, flush))
+        def over(report: FlushReport) -> None:
+            self._answer(request, lambda: answer(report))
+
+        try:
+            types = wanted_types(snapshot, request.arguments.get("types", []))
+        except UsageError as error:
+            self._fail(request, error)
+        else:
+            self._batch_jobs.put(lambda: self.work.flusher.start(types, FlushReason.REQUEST, over))
 
     def _answer(self, request: Request, action: Callable[[], dict[str, Any]]) -> None:
         try:
             result = action()
         except LemonadeError as error:
-            self.app.requests.fail(request.id, f"{type(error).__name__}|{error.message}")
-            log.warning(Event.REQUEST_FAILED, request_id=request.id, verb=request.verb, error=error.message)
+            self._fail(request, error)
             if isinstance(error, Fatal):
                 raise
         else:
             self.app.requests.finish(request.id, result)
             log.info(Event.REQUEST_FINISHED, request_id=request.id, verb=request.verb)
+
+    def _fail(self, request: Request, error: LemonadeError) -> None:
+        self.app.requests.fail(request.id, f"{type(error).__name__}|{error.message}")
+        log.warning(Event.REQUEST_FAILED, request_id=request.id, verb=request.verb, error=error.message)
 
     # -- buffers --------------------------------------------------------------------------------------------------
 
@@ -268,30 +328,41 @@ class Service:
                 continue
             self._handed_over.add(kind.name)
 
-            def flush(kind: Any = kind, reason: FlushReason = reason) -> None:
-                try:
-                    self.work.flush([kind], reason)
-                finally:
-                    self._handed_over.discard(kind.name)
-                    self.flags.wake.set()
+            def over(_report: FlushReport, name: str = kind.name) -> None:
+                self._handed_over.discard(name)
+                self.flags.wake.set()
+
+            def flush(kind: FileType = kind, reason: FlushReason = reason, over: Any = over) -> None:
+                self.work.flusher.start([kind], reason, over)
 
             self._batch_jobs.put(flush)
 
     # -- worker threads and the end -------------------------------------------------------------------------------
 
-    def _work_through(self, jobs: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-        """A worker thread: jobs in their order until None. An error that may lose or double data ends the daemon."""
+    def _jobs(
+        self, jobs: queue.SimpleQueue[Callable[[], None] | None], flusher: Flusher | None
+    ) -> Iterator[Callable[[], None]]:
+        """Jobs in their order until None; after each, and while none comes, attempts at batches that were put aside."""
         while True:
-            job = jobs.get()
-            if job is None:
-                return
+            wait = None if flusher is None or self.flags.draining.is_set() else flusher.seconds_to_next()
+            with suppress(queue.Empty):
+                job = jobs.get(timeout=None if wait is None else min(wait, _LONGEST_LOOK_SECONDS))
+                if job is None:
+                    break
+                yield job
+            if flusher is not None:
+                yield flusher.go_on
+        if flusher is not None:
+            with suppress(WorldFault):  # the next start drops the requests that nobody could answer
+                flusher.drain()
+
+    def _work_through(self, jobs: queue.SimpleQueue[Callable[[], None] | None], flusher: Flusher | None = None) -> None:
+        """A worker thread: its jobs until None. An error that may lose or double data ends the daemon."""
+        for job in self._jobs(jobs, flusher):
             if self.flags.draining.is_set():
                 continue  # what is not begun stays claimed, or dirty, for the next start
             try:
-                job()
-            except WorldFault as fault:
-                if not self.flags.draining.is_set():
-                    alert(Event.WORLD_AWAY, severity=Severity.ERROR, code=fault.code, error=fault.message)
+                self._once_all_answer(job)
             except ConfigurationError as error:
                 alert(Event.CRASH, severity=Severity.CRITICAL, code=error.code, error=error.message)
                 self._stop_for_good()
@@ -299,7 +370,8 @@ class Service:
                 alert(Event.CRASH, severity=Severity.CRITICAL, code=error.code, error=error.message)
                 self._stop_for_good()
             except LemonadeError as error:
-                alert(Event.CRASH, severity=Severity.ERROR, code=error.code, error=error.message)
+                if not (isinstance(error, Busy) and self.flags.draining.is_set()):  # it was told to stop, and did
+                    alert(Event.CRASH, severity=Severity.ERROR, code=error.code, error=error.message)
             except Exception as error:
                 log.critical(Event.CRASH, exc_info=True)
                 alert(Event.CRASH, severity=Severity.CRITICAL, code="bug", error=repr(error))
@@ -322,6 +394,8 @@ class Service:
 
     def _drain(self, workers: list[threading.Thread]) -> None:
         self.flags.draining.set()
+        with suppress(WorldFault):  # the ledger is away: then it counts as a death, which costs a file nothing but time
+            self.work.leave()
         log.info(Event.DAEMON_DRAINING, seconds=self.app.settings.drain_seconds)
         self.scheduler.stop()
         self.observer.stop()
@@ -331,6 +405,7 @@ class Service:
         for worker in workers:
             if worker.ident is not None:
                 worker.join(max(0.0, deadline - self.app.clock.monotonic()))
-        self.app.requests.drop_stale()
+        with suppress(WorldFault):  # the next start drops them
+            self.app.requests.drop_stale()
         if self.app.started_runner is not None:
             self.app.started_runner.stop()

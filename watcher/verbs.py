@@ -11,8 +11,13 @@ from typing import Any
 
 from metadata.errors import UsageError
 from metadata.states import FlushReason
+from watcher.retrying import retry
+from watcher.undoing import undo
 from watcher.verbs_types import VERBS
 from watcher.work import Work, flush_answer, summary_answer, wanted_types
+
+TABLE_VERBS = frozenset({"undo"})
+"""Verbs that move source files or change tables: in the daemon the batches' thread does them, one after another."""
 
 
 def do(work: Work, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -24,6 +29,10 @@ def do(work: Work, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     if verb == "summarize":
         first, last = days_asked(arguments)
         return summary_answer(work.summarize(first=first, last=last))
+    if verb == "retry":
+        return retry(work, arguments)
+    if verb == "undo":
+        return undo(work, arguments)
     return do_registry(work, verb, arguments)
 
 

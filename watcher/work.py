@@ -6,24 +6,34 @@ The daemon's threads call these methods, and so does a command that holds the da
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any
 
 from metadata.definition import FileType
-from metadata.errors import UsageError
+from metadata.errors import UsageError, WorldFault
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
+from metadata.moves import sweep
+from metadata.outage import Outage
 from metadata.registry import RegistrySnapshot
 from metadata.states import FileState, FlushReason
+from processors.audit import Audit, audit
 from processors.microbatch import MicroBatches
+from processors.receipts import rebuild_forgotten, sweep_receipts
 from processors.summary import SummaryResult, build_days
+from processors.undo import Undo
 from watcher.app import App
+from watcher.endings import record_ends
 from watcher.flusher import Flusher, FlushReport
-from watcher.intake import Intake, ScanResult
+from watcher.intake import Ignored, Intake, ScanResult
 from watcher.observer import Nominations
-from watcher.recovery import Recovered, recover
+from watcher.recovery import Recovered, Repair, inspect, recover, resume_undos
+from watcher.room import Room
 
 log = get_logger()
+
+_FINDINGS_TOLD = 5
 
 
 class Work:
@@ -33,9 +43,19 @@ class Work:
         self.app = app
         self.pause = pause
         self.draining = draining
+        self.outage = Outage(pause)
+        self.room = Room(app.settings)
+        self.held_back = False  #: files were left in incoming/ for want of room
         self.intake = Intake(app.settings, app.ledger, app.registry, app.clock)
-        self.microbatches = MicroBatches(app.settings, app.ledger, app.lake(), app.runner, app.clock, pause)
-        self.flusher = Flusher(app.settings, app.ledger, app.registry, self.microbatches, app.clock, draining)
+        self.microbatches = MicroBatches(
+            app.settings, app.ledger, app.lake(), app.runner, app.clock, pause, self.outage
+        )
+        self.flusher = Flusher(
+            app.settings, self.microbatches.ledger, app.registry, self.microbatches, app.clock, draining
+        )
+        self.undo = Undo(
+            app.ledger, app.lake(), self.microbatches.rewriter, self.microbatches.settler, self.intake.lock
+        )
         self._broken: dict[str, tuple[str, ...]] = {}
 
     def read_registry(self) -> RegistrySnapshot:
@@ -58,14 +78,37 @@ class Work:
 
     def recover(self) -> Recovered:
         """Walk what an earlier process left; call it once, under the lock, before anything is claimed."""
+        settings, types = self.app.settings, self.read_registry().types
+        sweep(settings.folders.ends_of_moves())
+        rebuilt = rebuild_forgotten(
+            self.app.ledger,
+            self.app.lake(),
+            settings.folders,
+            types,
+            self.app.clock,
+            receipt_days=settings.receipt_days,
+        )
         recovered = recover(self.app.ledger, self.app.registry, self.microbatches, self.read_registry().types)
+        resume_undos(self.undo, self.app.registry, types, recovered)
+        record_ends(self.app.ledger, settings.folders, self.app.clock, is_restored=rebuilt.is_restored)
         self.flusher.stopped |= recovered.stopped
         return recovered
+
+    def inspect(self) -> list[Repair]:
+        """What `recover` would do, and which strays the first scan would adopt; changes nothing."""
+        return inspect(self.microbatches, self.undo, self.intake)
 
     def gather(
         self, snapshot: RegistrySnapshot, nominations: Nominations | None = None, *, full: bool = True
     ) -> ScanResult:
-        """One scan of incoming/; with `full` also held files of types that are active now and strays in processing/."""
+        """One scan of incoming/; with `full` also held files of types that are active now and strays in processing/.
+
+        While there is little room on a disk it takes nothing; once there is room again it looks at everything.
+        """
+        if self.room.is_short() or self.outage.others_find_disk_full():
+            self.held_back = True
+            return ScanResult(ignored=[Ignored("incoming/", "a disk is full or nearly; free some space")])
+        full, self.held_back = full or self.held_back, False
         if full:
             self.intake.release_held(snapshot.types)
             self.intake.adopt_strays(snapshot.types)
@@ -84,8 +127,12 @@ class Work:
         return snapshot, result
 
     def flush(self, types: Sequence[FileType], reason: FlushReason) -> FlushReport:
-        """Hand over what is claimed for `types`."""
-        return self.flusher.flush(types, reason)
+        """Hand over what is claimed for `types`, and wait until all of it is over."""
+        return self.flusher.flush(types, reason, self.pause)
+
+    def leave(self) -> None:
+        """This process ends because it was told to: batches in work are no deaths of their files."""
+        self.app.ledger.leave_planned("the daemon was told to stop")
 
     def summarize(
         self, *, first: date | None = None, last: date | None = None, before: date | None = None
@@ -120,6 +167,38 @@ class Work:
             )
             results.append(result)
         return results
+
+
+    def sweep_receipts(self) -> None:
+        """Receipts that are old enough go; while something is away, another night will do."""
+        app = self.app
+        with suppress(WorldFault):
+            sweep_receipts(app.ledger, app.lake(), app.clock, receipt_days=app.settings.receipt_days)
+
+    def audit(self) -> Audit:
+        """Whether the books balance: on record as an event, or as a critical alert with the first findings."""
+        app = self.app
+        result = audit(app.settings, app.ledger, app.registry, app.lake(), app.clock, stop=self.draining)
+        facts = {
+            "files": result.files,
+            "rows": result.rows,
+            "data_files": result.data_files,
+            "files_in_work": result.files_in_work,
+            "seconds": round(result.seconds, 3),
+        }
+        if result.balanced:
+            log.info(Event.AUDIT_FINISHED, **facts)
+            return result
+        alert(
+            Event.AUDIT_FAILED,
+            severity=Severity.CRITICAL,
+            code=result.findings[0].code.value,
+            findings=[finding.line() for finding in result.findings[:_FINDINGS_TOLD]],
+            findings_count=len(result.findings),
+            **facts,
+            cure="lemonade audit lists every finding with its cure",
+        )
+        return result
 
 
 def _days(first: date, last: date) -> list[date]:
@@ -166,11 +245,11 @@ def flush_answer(app: App, report: FlushReport, scan: ScanResult) -> dict[str, A
             "message": file.message,
         }
         for batch in report.batches
-        if batch.batch_id is not None
-        for file in app.ledger.batch_files(batch.batch_id)
+        for file in (*batch.refused, *(app.ledger.batch_files(batch.batch_id) if batch.batch_id else ()))
     ]
     not_taken = [{"name": name, "reason": "still being written"} for name in scan.settling]
     not_taken += [{"name": file.name, "reason": f"refused: {file.message}"} for file in scan.refused]
+    not_taken += [{"name": each.name, "reason": f"left alone: {each.reason}"} for each in scan.ignored[:1000]]
     not_taken += [
         {"name": file.name, "reason": f"held: no active type takes {file.prefix!r}"}
         for file in app.ledger.files(state=FileState.HELD, limit=1000)

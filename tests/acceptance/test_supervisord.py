@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from books import assert_books
 from command import ROOT, Lemonade, drop, events_file, wait_for
 
 
@@ -101,3 +102,22 @@ def test_wrong_settings_are_not_restarted(supervised: Lemonade) -> None:
     wait_for(lambda: "EXITED" in control(supervised, "status", "lemonade"), "the daemon to end")
     log = (supervised.home / "data/logs/lemonade.log").read_text()
     assert log.count("SUMMARY_AT") == 1
+
+
+@pytest.mark.soak
+def test_stopped_with_a_full_buffer_everything_waits_for_the_next_start(supervised: Lemonade) -> None:
+    """Thousands of files are claimed when supervisord stops the daemon: none is lost, and all load after the start."""
+    supervisord(supervised, FLUSH_MAX_FILES="100000")
+    wait_for(lambda: daemon_pid(supervised), "the daemon")
+    for number in range(3000):
+        name = f"vehicles_events_20260115{number // 3600:02}{number // 60 % 60:02}{number % 60:02}.json"
+        drop(supervised.incoming, name, events_file(1, start=number))
+    wait_for(lambda: not list(supervised.incoming.iterdir()), "the claims")
+    control(supervised, "stop", "lemonade")
+    assert "STOPPED" in control(supervised, "status", "lemonade")
+    claimed = supervised.json("files", "--limit", "10000")
+    assert (len(claimed), {file["state"] for file in claimed}) == (3000, {"claimed"})
+    control(supervised, "start", "lemonade")
+    wait_for(lambda: daemon_pid(supervised), "the next start")
+    supervised.run("flush")
+    assert_books(supervised, 3000, states=["loaded"])

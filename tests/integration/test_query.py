@@ -427,7 +427,9 @@ from metadata.settings import Settings
 from processors.lake import Lake
 from processors.query import QueryEngine
 
-engine = QueryEngine(Lake(Settings.load({"DATALAKE_BASE": sys.argv[1]}, None)))
+lake = Lake(Settings.load({"DATALAKE_BASE": sys.argv[1]}, None))
+lake.init()
+engine = QueryEngine(lake)
 engine.run("SELECT 1")
 threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
 try:

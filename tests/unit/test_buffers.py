@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metadata.definition import FileType, ProcessingConfig, TypeStatus
 from metadata.settings import Settings
 from metadata.states import FlushReason
-from watcher.buffers import Buffer, Buffers, Waiting, cut, due
+from watcher.buffers import Buffer, Buffers, Waiting, by_deaths, cut, due
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 LIMITS = Settings.load({"FLUSH_MAX_FILES": "10", "FLUSH_MAX_BYTES": "1000"}, None)
@@ -94,3 +95,55 @@ def test_a_cut_loses_and_reorders_nothing(numbers: list[int], max_files: int, ma
     for chunk in chunks:
         assert 0 < len(chunk) <= max_files
         assert len(chunk) == 1 or sum(file.size_bytes for file in chunk) <= max_bytes
+
+
+@dataclass(eq=False)
+class Died:
+    """A file that saw so many deaths of the process."""
+
+    id: str
+    deaths: int
+
+
+def died(*deaths: int) -> list[Died]:
+    """One for each number."""
+    return [Died(str(number), each) for number, each in enumerate(deaths)]
+
+
+def test_files_of_two_deaths_are_divided_and_come_last() -> None:
+    """One death changes nothing; those of two deaths are halved, of three quartered, each for themselves."""
+    groups = by_deaths(died(2, 0, 3, 2, 1, 3, 2, 3, 3, 2, 3))
+    assert [[file.id for file in group] for group in groups] == [
+        ["1", "4"],
+        ["0", "3"],
+        ["6", "9"],
+        ["2"],
+        ["5"],
+        ["7"],
+        ["8", "10"],
+    ]
+
+
+@given(st.lists(st.integers(0, 60), max_size=50))
+def test_dividing_by_deaths_leaves_nothing_out(deaths: list[int]) -> None:
+    """Every file is in exactly one part, no part is empty, and suspects of many deaths are alone."""
+    files = died(*deaths)
+    groups = by_deaths(files)
+    assert sorted(file.id for group in groups for file in group) == sorted(file.id for file in files)
+    assert all(groups)
+    assert all(len(group) == 1 for group in groups if group[0].deaths > 7)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5000), st.integers(0, 4999))
+def test_deaths_find_the_one_file(count: int, guilty: int) -> None:
+    """A file that ends every process that has it in work is alone after a handful of deaths, however many there are."""
+    files = died(*[0] * count)
+    marked = files[guilty % count]
+    for deaths in range(1, 9):
+        part = next(group for group in by_deaths(files) if marked in group)
+        if len(part) == 1 and deaths > 2:
+            break
+        for file in part:
+            file.deaths += 1
+    assert len(part) == 1

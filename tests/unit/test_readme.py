@@ -26,6 +26,7 @@ from metadata.definition import PLAIN_TYPES, TypeStatus
 from metadata.logs import Event, Severity
 from metadata.models import Base
 from metadata.registry import Registry
+from metadata.retries import policies
 from metadata.settings import Settings, settings_table
 from metadata.states import BatchState, FileState
 from metadata.types_file import parse_type
@@ -119,11 +120,25 @@ def members_table(kind: type[Any], head: str) -> str:
     return "\n".join([f"| {head} | means |", "| --- | --- |", *rows]) + "\n"
 
 
+def retries_table() -> str:
+    """The retry policy at default settings."""
+    rows = [
+        f"| `{row.error}` | {f'`{row.code}`' if row.code else 'any'} | {row.attempts or 'no end'} | "
+        f"{f'{row.first_wait_seconds:g} s' if row.first_wait_seconds else '-'} | "
+        f"{f'{row.longest_wait_seconds:g} s' if row.longest_wait_seconds else '-'} | "
+        f"{f'±{row.jitter:.0%}' if row.jitter else '-'} | {row.destination} | {row.severity} |"
+        for row in policies(Settings.load({}, None))
+    ]
+    head = "| error | code | attempts | first wait | longest | jitter | then | alert |"
+    return "\n".join([head, "| --- " * 8 + "|", *rows]) + "\n"
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "verbs": verbs_table,
     "exit codes": exit_codes_table,
     "events": lambda: members_table(Event, "event"),
+    "retries": retries_table,
     "file states": lambda: members_table(FileState, "state"),
     "batch states": lambda: members_table(BatchState, "state"),
 }

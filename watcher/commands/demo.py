@@ -26,6 +26,7 @@ from metadata.errors import Busy, LemonadeError
 
 _START_SECONDS = 120.0
 _DRAIN_SECONDS = 120.0
+_PATIENCE_SECONDS = 15
 _LOG_LINES = 25
 _BUSY = 75  # the exit code of a daemon whose folders belong to another one
 _EXAMPLES = (
@@ -76,6 +77,7 @@ class _Demo:
         self.log = folder / "lemonade.log"
         self.environ = _environ()
         self.daemon: subprocess.Popen[bytes] | None = None
+        self._log_begin = 0
 
     def run(self) -> None:
         """Everything, from the empty folder to the last hint; the daemon is stopped however it ends."""
@@ -105,22 +107,47 @@ class _Demo:
 
     def _lemonade(self, *arguments: str, accept: tuple[int, ...] = (0,)) -> str:
         """Run a verb to its end; returns what it wrote to stdout."""
-        done = subprocess.run(  # noqa: S603 - our own command
+        process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "watcher", "-C", str(self.folder), *arguments],
             env=self.environ,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        if done.returncode not in accept:
-            said = (done.stderr or done.stdout).strip()
-            raise _Failed(f"running lemonade {' '.join(arguments)}: exit code {done.returncode}\n{said}")
-        return done.stdout
+        waits = 0
+        while True:
+            try:
+                out, errors = process.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                reason = self._what_is_away()
+                waits = waits + 1 if reason else 0
+                if waits >= _PATIENCE_SECONDS:  # it would wait for ever, and so would we
+                    process.kill()
+                    process.communicate()
+                    raise _Failed(f"running lemonade {' '.join(arguments)}: the daemon waits: {reason}") from None
+        if process.returncode not in accept:
+            said = (errors or out).strip()
+            raise _Failed(f"running lemonade {' '.join(arguments)}: exit code {process.returncode}\n{said}")
+        return out
+
+    def _what_is_away(self) -> str | None:
+        """What the daemon has said it waits for, unless it has said since that it is back."""
+        if self.daemon is None:
+            return None
+        lines = [line for line in self._log_of_this_run().splitlines() if b'"event": "world.' in line]
+        last = json.loads(lines[-1]) if lines else {}
+        return last.get("error", "no reason given") if last.get("event") == "world.away" else None
+
+    def _log_of_this_run(self) -> bytes:
+        with self.log.open("rb") as log:
+            log.seek(self._log_begin)
+            return log.read()
 
     def _start(self) -> None:
         """Start the daemon and wait until it says that it looks."""
-        begin = self.log.stat().st_size if self.log.exists() else 0
+        self._log_begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.daemon = subprocess.Popen(  # noqa: S603 - our own command
                 [sys.executable, "-m", "watcher", "-C", str(self.folder), "run"],
@@ -132,10 +159,8 @@ class _Demo:
             )
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
-            with self.log.open("rb") as log:
-                log.seek(begin)
-                if b'"daemon.started"' in log.read():
-                    return
+            if b'"daemon.started"' in self._log_of_this_run():
+                return
             code = self.daemon.poll()
             if code == _BUSY:
                 raise Busy(f"starting the demo: another one works in {_shown(self.folder)}; wait, or take --folder")
@@ -148,8 +173,8 @@ class _Demo:
         """SIGTERM, then wait until it has drained."""
         if self.daemon is None or self.daemon.poll() is not None:
             return
+        self.daemon.terminate()  # before anything is said: nobody may be listening any more
         with _stage("stop the daemon"):
-            self.daemon.terminate()
             try:
                 self.daemon.wait(timeout=_DRAIN_SECONDS)
             except subprocess.TimeoutExpired:
@@ -166,7 +191,8 @@ class _Demo:
             ]
             asked += [("query", sql) for sql in (_COUNTS, *_EXAMPLES)]
             answers = list(pool.map(lambda arguments: self._lemonade(*arguments), asked))
-        files = [file for file in json.loads(answers[0]) if file["name"] in names]
+        known = json.loads(answers[0])
+        files = [file for file in known if file["name"] in names]
         batches = {batch["batch_id"]: batch for batch in json.loads(answers[1])}
         lost = [file for file in files if file["state"] != "loaded"]
         if lost or len(files) < len(names):
@@ -177,7 +203,7 @@ class _Demo:
         for batch_id in dict.fromkeys(file["batch_id"] for file in files):
             batch = batches[batch_id]
             click.echo(f"snapshot {batch['snapshot_id']} of {batch['table']}, {batch['rows']} rows, from")
-            for file in files:
+            for file in known:  # an earlier demo that was stopped may have left some
                 if file["batch_id"] == batch_id:
                     click.echo(f"  {file['name']}  {file['rows']} rows")
 

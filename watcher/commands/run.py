@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -24,7 +25,6 @@ def run(app: App, once: bool, as_json: bool) -> None:
 
     try:
         configure(app.settings.log_level, app.settings.log_format)
-        _ = app.database
         code = _run_once(app, as_json) if once else _run(app)
     except LemonadeError as error:  # said as a log line: under a supervisor, every line of ours is one
         configure()
@@ -34,9 +34,17 @@ def run(app: App, once: bool, as_json: bool) -> None:
 
 
 def _run(app: App) -> int:
+    from metadata.outage import Outage
     from watcher.service import Service
 
+    # Nothing is locked yet, and no signal is ours: SIGTERM ends the wait.
+    Outage(_pause).wait_out(lambda: app.database)
     return Service(app).run()
+
+
+def _pause(seconds: float) -> bool:
+    time.sleep(seconds)  # there is nothing to be woken by but the next look
+    return True
 
 
 def _run_once(app: App, as_json: bool) -> int:
@@ -44,6 +52,7 @@ def _run_once(app: App, as_json: bool) -> int:
     from watcher.lock import acquire
     from watcher.requesting import do_under_lock
 
+    _ = app.database  # a missing `init` is said before anything is locked
     with acquire(app.settings, "command", "run --once"):
         answer = do_under_lock(app, "flush", {})
     print_flush(answer, as_json)

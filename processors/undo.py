@@ -1,0 +1,281 @@
+"""Undo: take exactly the rows out that a source file or a micro-batch has loaded, in one snapshot.
+
+1. **Plan**: one transaction writes the operation: whose rows, from which table.
+2. **Write**: the rows are found by `_batch_id` and `_file_id`, wherever they are now. Data files that hold nothing else
+   will be dropped; the others are written again without them, into the same partition. Rows found = rows in the
+   ledger, or the operation is given up and nothing was changed.
+3. **Prepare**: one transaction: data files that go and come, rows, event days. From here the undo only rolls forward.
+4. **Commit**: one `overwrite` whose snapshot id is derived from (operation id, table), so it cannot land twice. On a
+   conflict with another writer it is prepared again from the table as it is then.
+5. **Record**: the files are `undone`, what they had replaced is `claimed` again, their days are dirty: one transaction.
+6. **Settle**: the files move to undone/, those that come back move from processed/ to processing/; repeating a move is
+   harmless.
+
+A crash after any step is walked by `resume()`: planned → abandoned; prepared → has it landed? (its snapshot is in the
+table's history, or none of the rows is there any more) → go on from 5, else again from 2; committed → settle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metadata.clock import Clock
+from metadata.definition import FileType
+from metadata.errors import LemonadeError, TypeStopped, WorldFault
+from metadata.folders import move, name_with_id
+from metadata.ids import new_id
+from metadata.ledger import Ledger
+from metadata.logs import Event, Severity, alert, get_logger
+from metadata.models import Batch, Operation, SourceFile
+from metadata.operations import Operations
+from metadata.states import BatchState, FileState
+from processors.lake import Lake
+from processors.rewrite import Loaded, Rest, Rewriter
+from processors.settle import Settler, holds
+
+log = get_logger()
+
+
+@dataclass
+class UndoResult:
+    """What one undo did."""
+
+    operation_id: str
+    file_type: str
+    table_name: str
+    state: str
+    files: int = 0
+    rows: int = 0
+    snapshot_id: int | None = None  #: None when the files had loaded no row
+    days: list[str] = field(default_factory=list)  #: UTC days that are to be summarised again
+    data_files_removed: int = 0
+    data_files_added: int = 0
+    returned: list[str] = field(
+        default_factory=list
+    )  #: files that are claimed again: what was undone had replaced them
+
+
+class Undo:
+    """Runs the protocol. `claiming` is held while files are put into processing/ (the intake's lock)."""
+
+    def __init__(
+        self, ledger: Ledger, lake: Lake, rewriter: Rewriter, settler: Settler, claiming: AbstractContextManager[object]
+    ) -> None:
+        self.ledger = ledger
+        self.lake = lake
+        self.rewriter = rewriter
+        self.settler = settler
+        self.clock: Clock = ledger.clock
+        self.claiming = claiming
+        self.operations = Operations(ledger.database, ledger.clock)
+
+    def undo(self, files: Sequence[SourceFile], batch: Batch, file_type: FileType | None, *, whole: bool) -> UndoResult:
+        """Undo loaded `files` of `batch`; `whole` says that no other file of it is loaded.
+
+        Raises TypeStopped when the table does not hold the rows that the ledger says (nothing was changed then) or
+        others kept winning, and whatever else keeps it from being prepared; after Prepare, WorldFault leaves it to the
+        next start, or to the next undo, to go on.
+        """
+        # 1. Plan
+        operation = self.operations.plan(
+            new_id(self.clock),
+            file_type=batch.file_type,
+            table_name=batch.table_name,
+            batch_id=batch.id if whole else None,
+            file_ids=[file.id for file in files],
+        )
+        # 2. Write
+        try:
+            rest = self._write(operation, files, file_type)
+        except LemonadeError as error:
+            self.operations.abandon(operation.id, error.message)
+            log.warning(Event.UNDO_ABANDONED, operation_id=operation.id, code=error.code, error=error.message)
+            raise
+        return self._prepare_and_go_on(operation, files, file_type, rest)
+
+    def resume(self, operation: Operation, file_type: FileType | None) -> UndoResult:
+        """Walk an unsettled undo of an earlier process to its end, from the step it had reached."""
+        if operation.state == BatchState.PLANNED:
+            self.operations.abandon(operation.id, "the process ended before Prepare")
+            log.info(Event.UNDO_ABANDONED, operation_id=operation.id, file_type=operation.file_type)
+            return _result(self.operations.get(operation.id))
+        if operation.state == BatchState.COMMITTED:
+            return self._settle(operation.id)
+        snapshot_id = self.lake.operation_landed(operation.table_name, operation.id)
+        if snapshot_id is not None:
+            return self._finish(operation.id, file_type, snapshot_id)
+        files = self.operations.files(operation)
+        rest = self._find(operation, files, file_type)
+        if rest.rows == 0 and operation.removed_rows:  # it landed, and its snapshot has expired since
+            return self._finish(operation.id, file_type, None)
+        check_rows(operation.table_name, files, rest)
+        return self._prepare_and_go_on(operation, files, file_type, rest)
+
+    # -- steps 2 to 4 -------------------------------------------------------------------------------------------------
+
+    def _write(self, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None) -> Rest:
+        rest = self._find(operation, files, file_type)
+        check_rows(operation.table_name, files, rest)
+        return rest
+
+    def _find(self, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None) -> Rest:
+        if not any(file.rows for file in files):
+            return Rest([], [], 0, set())
+        batch_id = operation.batch_id
+        return self.rewriter.write(
+            operation.table_name,
+            Loaded.from_files(files) if batch_id is None else Loaded.from_batch(batch_id),
+            time_field=time_field(file_type),
+            batch_days=days_of(self.operations.batches_of(files)),
+        )
+
+    def _prepare_and_go_on(
+        self, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None, rest: Rest
+    ) -> UndoResult:
+        def again() -> Rest:
+            fresh = self._write(operation, files, file_type)
+            prepare(self.operations, operation.id, fresh)
+            return fresh
+
+        # 3. Prepare
+        prepare(self.operations, operation.id, rest)
+        # 4. Commit
+        snapshot_id = self.rewriter.commit(
+            operation.table_name,
+            "undo",
+            operation.id,
+            rest=rest,
+            again=again,
+            properties={"lemonade.file-type": operation.file_type, "lemonade.files": str(len(files))},
+            file_type=file_type,
+        )
+        return self._finish(operation.id, file_type, snapshot_id)
+
+    # -- steps 5 and 6 ------------------------------------------------------------------------------------------------
+
+    def _finish(self, operation_id: str, file_type: FileType | None, snapshot_id: int | None) -> UndoResult:
+        # 5. Record
+        summary = file_type.config.summary if file_type else None
+        self.operations.record(
+            operation_id, snapshot_id=snapshot_id, summary_table=f"summary.{summary.table}" if summary else None
+        )
+        return self._settle(operation_id)
+
+    def _settle(self, operation_id: str) -> UndoResult:
+        # 6. Settle
+        operation = self.operations.get(operation_id)
+        files = [file for file in self.operations.files(operation) if file.state == FileState.UNDONE]
+        self.settler.settle_files(files)
+        back = [
+            file
+            for file in self.operations.replaced_by(operation.file_ids)
+            if file.state == FileState.CLAIMED and self._bring_back(file)
+        ]
+        self.operations.settle(operation_id)
+        result = _result(self.operations.get(operation_id))
+        result.returned = [file.id for file in back]
+        log.info(
+            Event.UNDO_SETTLED,
+            operation_id=operation_id,
+            batch_id=operation.batch_id,
+            file_type=operation.file_type,
+            table=operation.table_name,
+            files=result.files,
+            file_ids=operation.file_ids[:10],
+            rows=result.rows,
+            days=result.days,
+            snapshot_id=operation.snapshot_id,
+            data_files_removed=result.data_files_removed,
+            data_files_added=result.data_files_added,
+            returned=result.returned,
+        )
+        return result
+
+    def _bring_back(self, file: SourceFile) -> bool:
+        """Move the kept copy of a file that was replaced back into processing/; False when somebody removed it."""
+        source, folder = Path(file.path), self.settler.folders.processing(file.file_type or "unknown")
+        if source.parent == folder:
+            return True
+        with self.claiming:
+            try:
+                moved: Path | None = move(source, folder, file.name, file.id)
+            except FileNotFoundError:
+                moved = self._brought_back_before(file, folder)
+            except OSError as error:
+                raise WorldFault(
+                    f"moving {source} to {folder}: {error.strerror}; check the folder's permissions and free space",
+                    code="folder_away",
+                ) from error
+            if moved is not None:
+                self.ledger.set_path(file.id, str(moved))
+                return True
+            self.ledger.mark_missing(file.id, f"its copy was removed from {source}, so it cannot be loaded again")
+        alert(
+            Event.FILE_MISSING,
+            severity=Severity.WARNING,
+            code="missing",
+            file_id=file.id,
+            file=file.name,
+            path=file.path,
+            cure="the load that had replaced it was undone, but its copy is gone; drop it into incoming/ again",
+        )
+        return False
+
+    def _brought_back_before(self, file: SourceFile, folder: Path) -> Path | None:
+        """Where a process that died right after the rename has put the file."""
+        for name in (name_with_id(file.name, file.id), file.name):
+            if holds(folder / name, file) and not self.ledger.known_among([str(folder / name)]):
+                return folder / name
+        return None
+
+
+def time_field(file_type: FileType | None) -> str | None:
+    """The field whose UTC days are summarised."""
+    return file_type.config.summary.time if file_type and file_type.config.summary else None
+
+
+def days_of(batches: Sequence[Batch]) -> set[str]:
+    """The event days that these batches touched."""
+    return {day for batch in batches for day in batch.event_days or []}
+
+
+def prepare(operations: Operations, operation_id: str, rest: Rest) -> None:
+    """Bring on record what takes the rows out."""
+    operations.prepare(
+        operation_id,
+        removed_paths=[data_file.file_path for data_file in rest.removed],
+        added_paths=[data_file.file_path for data_file in rest.added],
+        removed_rows=rest.rows,
+        event_days=rest.days,
+    )
+
+
+def check_rows(table_name: str, files: Sequence[SourceFile], rest: Rest) -> None:
+    """Raise TypeStopped unless the table holds exactly the rows that the ledger says `files` have loaded."""
+    expected = sum(file.rows or 0 for file in files)
+    if rest.rows != expected:
+        some = ", ".join(file.name for file in files[:3]) + (", …" if len(files) > 3 else "")
+        raise TypeStopped(
+            f"taking the rows of {some} out of table {table_name}: the table holds {rest.rows} of them and the ledger "
+            f"says {expected}, so somebody has changed one or the other; nothing was changed now. "
+            "Compare them with `lemonade audit`, and mend the table (its snapshots keep what it was) or the ledger",
+            code="rows_differ",
+        )
+
+
+def _result(operation: Operation) -> UndoResult:
+    return UndoResult(
+        operation_id=operation.id,
+        file_type=operation.file_type,
+        table_name=operation.table_name,
+        state=operation.state,
+        files=len(operation.file_ids),
+        rows=operation.removed_rows or 0,
+        snapshot_id=operation.snapshot_id,
+        days=list(operation.event_days or []),
+        data_files_removed=len(operation.removed_paths or []),
+        data_files_added=len(operation.added_paths or []),
+    )
