@@ -1,8 +1,8 @@
 """No room: work pauses with one alert, incoming/ is left alone, and all of it goes on by itself.
 
-A small tmpfs is filled for real where root may mount one. Without root a limit on the size of the daemon's files stands
-in for it: the ledger and the tables' metadata cannot be written then; what it cannot show is a disk that all processes
-find full, and moves.
+A small tmpfs is filled for real where root may mount one. Without root a SQLite database that may not grow stands in
+for it, and (`soak`) a limit on the size of the daemon's files: the ledger and the tables' metadata cannot be written
+then; what neither can show is a disk that all processes find full, and moves.
 """
 
 from __future__ import annotations
@@ -316,6 +316,7 @@ def test_real_daemon_on_a_full_disk(lemonade: Lemonade, small_disk: SmallDisk) -
     assert_books(lemonade, 2000, ["vehicles_events_20260115120000.json"])
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux changes the limits of a running process")
 def test_real_daemon_whose_files_may_not_grow(lemonade: Lemonade) -> None:
     """The ledger cannot be written, for a size limit: the daemon waits with an alert, and goes on when it is lifted."""
