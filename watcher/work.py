@@ -168,7 +168,6 @@ class Work:
             results.append(result)
         return results
 
-
     def sweep_receipts(self) -> None:
         """Receipts that are old enough go; while something is away, another night will do."""
         app = self.app

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from metadata.errors import UsageError
-from watcher.app import App
 from watcher.commands.show import JSON_OPTION, print_json, shown
+
+if TYPE_CHECKING:
+    from watcher.app import App
 
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 _MOST_SHOWN = 200

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from metadata.cures import cure_for
-from metadata.lives import Life, batch_of, find_files, life_of
-from metadata.models import Batch, BatchFile, SourceFile
-from watcher.app import App
 from watcher.commands.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
+
+if TYPE_CHECKING:
+    from metadata.lives import Life
+    from metadata.models import Batch, BatchFile, SourceFile
+    from watcher.app import App
 
 _BAD = ("failed", "error", "missing", "duplicate")
 
@@ -25,6 +27,8 @@ def explain(app: App, file: str, as_json: bool) -> None:
 
     A name that several files have lists them with their ids. Exit 1 when the ledger has none.
     """
+    from metadata.lives import batch_of, find_files, life_of
+
     found = find_files(app.database, file)
     life = life_of(app.database, found[0].id) if len(found) == 1 else None
     batch = None if found else batch_of(app.database, file)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from watcher.app import App
 from watcher.commands.show import JSON_OPTION, print_json, print_table
+
+if TYPE_CHECKING:
+    from watcher.app import App
 
 
 @click.command()
