@@ -356,6 +356,12 @@ class Ledger:
         with self.database.reading() as session:
             return list(session.scalars(query))
 
+    def has_committed(self, table_name: str) -> bool:
+        """Whether any batch was committed to the table."""
+        query = select(Batch.id).where(Batch.table_name == table_name, Batch.snapshot_id.is_not(None)).limit(1)
+        with self.database.reading() as session:
+            return session.scalar(query) is not None
+
     def data_file_paths(self, batch_id: str) -> list[str]:
         """The Parquet data files that a prepared batch recorded for its type's table."""
         with self.database.reading() as session:
@@ -691,9 +697,7 @@ def _rivals(
     """Files of the type, loaded or in flight, that may be a delivery of one of `files`, or have its name."""
     if not files:
         return []
-    query = select(
-        SourceFile.id, SourceFile.name, SourceFile.filename_time, SourceFile.digest, SourceFile.state
-    ).where(
+    query = select(SourceFile.id, SourceFile.name, SourceFile.filename_time, SourceFile.digest, SourceFile.state).where(
         SourceFile.file_type == file_type,
         SourceFile.state.in_([FileState.LOADED.value, FileState.BATCHED.value]),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from metadata.definition import (
     Definition,
+    Field,
     FileType,
     ProcessingConfig,
     TypeStatus,
@@ -61,16 +62,32 @@ def parse_type(raw: Mapping[str, Any], status: TypeStatus, version: int, operati
             faults += [f"schema_definition: {fault}" for fault in error.faults]
     elif status is TypeStatus.ACTIVE:
         faults.append('there is no schema_definition; give it as {"fields": [{"name": …, "type": …}, …]}')
-    if definition is not None:
+    if raw.get("schema_definition") is not None:
+        readable, unreadable = _readable_part(raw["schema_definition"]) if definition is None else (definition, ())
         try:
-            config = parse_config(raw.get("processing_config"), column, definition)
+            config = parse_config(raw.get("processing_config"), column, readable)
         except ConfigurationError as error:
-            faults += [f"processing_config: {fault}" for fault in error.faults]
+            for fault in error.faults:
+                if not any(f'"{name}"' in fault for name in unreadable):  # told above, as what it is
+                    faults.append(f"processing_config: {fault.removeprefix('processing_config: ')}")
     elif not isinstance(raw.get("processing_config"), Mapping | None):
         faults.append("processing_config must be a JSON object")
     if faults:
         raise ConfigurationError(operation, faults)
     return FileType(name, table, patterns, status, definition, version, config, raw.get("description"))
+
+
+def _readable_part(raw: object) -> tuple[Definition, tuple[str, ...]]:
+    """The fields that are right by themselves, so that the rest can be checked too, and the names of the others."""
+    fields: list[Field] = []
+    unreadable: list[str] = []
+    listed = raw.get("fields") if isinstance(raw, Mapping) else None
+    for each in listed if isinstance(listed, list) else []:
+        try:
+            fields += parse_definition({"fields": [each], "primary_key": []}).fields
+        except ConfigurationError:
+            unreadable += [str(each["name"])] if isinstance(each, Mapping) and "name" in each else []
+    return Definition(fields=tuple(fields), primary_key=()), tuple(unreadable)
 
 
 def _patterns(raw: object, name: str, faults: list[str]) -> tuple[str, ...]:

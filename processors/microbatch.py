@@ -222,9 +222,7 @@ class MicroBatches:
         batch = self.ledger.batch(batch.id)
         replacement = self.ledger.replacement(batch.id)
         replaces = replacement[0].file_ids if replacement else ()
-        receipt = Receipt.of(
-            batch, files, decoded.outcomes, decoded.written, days, self.clock.now(), replaces=replaces
-        )
+        receipt = Receipt.of(batch, files, decoded.outcomes, decoded.written, days, self.clock.now(), replaces=replaces)
         self._while_world_is_away(lambda: self.receipts.write(receipt))
         self._while_world_is_away(lambda: self.ledger.prepare(batch.id, decoded.outcomes, decoded.written, days))
 
@@ -258,6 +256,12 @@ class MicroBatches:
     ) -> _Decoded:
         attempt = self.ledger.count_attempt(batch.id)
         runner = self.runner()
+        if self.lake.table(file_type.table_name) is None and self.ledger.has_committed(file_type.table_name):
+            raise TypeStopped(
+                f"loading files of {file_type.name}: table {file_type.table_name} is not in the catalog, but the "
+                "ledger has snapshots of it; bring the catalog (or its backup) back, then restart",
+                code="table_missing",
+            )
         table = self.lake.ensure_table(
             file_type.table_name, iceberg_schema(definition), partition_spec(definition, file_type.config)
         )
@@ -537,9 +541,7 @@ class MicroBatches:
         # 5. Record
         summary = file_type.config.summary if file_type else None
         table = f"summary.{summary.table}" if summary else None
-        self._while_world_is_away(
-            lambda: self.ledger.record(batch.id, snapshot_id=snapshot_id, summary_table=table)
-        )
+        self._while_world_is_away(lambda: self.ledger.record(batch.id, snapshot_id=snapshot_id, summary_table=table))
         watch.lap("record")
         self._tell_replaced(batch, result)
         recorded = self._while_world_is_away(lambda: self.ledger.batch(batch.id))

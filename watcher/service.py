@@ -292,7 +292,7 @@ class Service:
                 raise report.error
             if report.drained:
                 raise Busy("flushing: the daemon was told to stop; what is left is loaded after its next start")
-            return flush_answer(self.app, report, scan)
+            return flush_answer(self.app, report, scan, snapshot.types)
 
         def over(report: FlushReport) -> None:
             self._answer(request, lambda: answer(report))

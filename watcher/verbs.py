@@ -25,7 +25,7 @@ def do(work: Work, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     if verb == "flush":
         snapshot, scan = work.gather_until_settled()
         types = wanted_types(snapshot, arguments.get("types", []))
-        return flush_answer(work.app, work.flush(types, FlushReason.REQUEST), scan)
+        return flush_answer(work.app, work.flush(types, FlushReason.REQUEST), scan, snapshot.types)
     if verb == "summarize":
         first, last = days_asked(arguments)
         return summary_answer(work.summarize(first=first, last=last))

@@ -14,7 +14,9 @@ from metadata.definition import FileType
 from metadata.errors import UsageError, WorldFault
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
+from metadata.models import SourceFile
 from metadata.moves import sweep
+from metadata.names import match_type, parse_name
 from metadata.outage import Outage
 from metadata.registry import RegistrySnapshot
 from metadata.states import FileState, FlushReason
@@ -217,8 +219,8 @@ def wanted_types(snapshot: RegistrySnapshot, names: Sequence[str]) -> list[FileT
     return [active[name] for name in names] if names else list(active.values())
 
 
-def flush_answer(app: App, report: FlushReport, scan: ScanResult) -> dict[str, Any]:
-    """A flush as `lemonade flush --json` shows it."""
+def flush_answer(app: App, report: FlushReport, scan: ScanResult, types: Sequence[FileType] = ()) -> dict[str, Any]:
+    """A flush as `lemonade flush --json` shows it; `types` of every status tell why a file is held."""
     batches = [
         {
             "batch_id": batch.batch_id,
@@ -250,7 +252,7 @@ def flush_answer(app: App, report: FlushReport, scan: ScanResult) -> dict[str, A
     not_taken += [{"name": file.name, "reason": f"refused: {file.message}"} for file in scan.refused]
     not_taken += [{"name": each.name, "reason": f"left alone: {each.reason}"} for each in scan.ignored[:1000]]
     not_taken += [
-        {"name": file.name, "reason": f"held: no active type takes {file.prefix!r}"}
+        {"name": file.name, "reason": f"held: {_why_held(file, types)}"}
         for file in app.ledger.files(state=FileState.HELD, limit=1000)
     ]
     return {
@@ -258,9 +260,17 @@ def flush_answer(app: App, report: FlushReport, scan: ScanResult) -> dict[str, A
         "batches": batches,
         "files": files,
         "duplicates": report.count("duplicate"),
+        "refused": len(scan.refused),
         "not_taken": not_taken,
         "drained": report.drained,
     }
+
+
+def _why_held(file: SourceFile, types: Sequence[FileType]) -> str:
+    tie = match_type(parse_name(file.name), types).tie
+    if len(tie) > 1:
+        return f"{' and '.join(tie)} fit {file.prefix!r} equally well; change the patterns of one"
+    return f"no active type takes {file.prefix!r}"
 
 
 def summary_answer(results: Sequence[SummaryResult]) -> dict[str, Any]:

@@ -428,3 +428,19 @@ def test_verbs_answer_what_they_did(registry: Registry) -> None:
     assert VERBS["types.activate"](registry, {"file_type": "orders"})["status"] == "active"
     changed = VERBS["types.update"](registry, {"file_type": "orders", "raw": {"filename_patterns": ["a"]}})
     assert changed["filename_patterns"] == ["a"]
+
+
+def test_faults_of_schema_and_config_are_told_together(registry: Registry) -> None:
+    """A wrong field does not hide what is wrong in the config, and is not blamed twice; modes not built are told."""
+    raw = {
+        "file_type": "badtwo",
+        "schema_definition": {"fields": [{"name": "a", "type": "strin"}, {"name": "b", "type": "long"}]},
+        "processing_config": {"write_mode": "merge", "format": "delta", "partition_by": "a", "zzz": 1},
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        registry.add(raw)
+    told = "\n".join(caught.value.faults)
+    for part in ("strin", "merge", "delta", "zzz"):
+        assert part in told
+    assert "processing_config: processing_config" not in told
+    assert len([fault for fault in caught.value.faults if '"a"' in fault or "strin" in fault]) == 1

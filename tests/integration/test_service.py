@@ -146,3 +146,18 @@ def test_the_threshold_of_a_type_wins_over_the_settings(settings: Settings, slow
         assert running.app.ledger.batches()[0].reason == "size"
     finally:
         running.close()
+
+
+def test_a_table_that_left_the_catalog_is_not_made_again(running: Running) -> None:
+    """A catalog without a table that the ledger has snapshots of stops the type; nothing is loaded into a new one."""
+    drop(incoming(running), "vehicles_events_20260115230000.json", events_file(10))
+    wait_for(lambda: running.claimed(1), "the claim")
+    running.clock.set(datetime(2026, 1, 16, 1, 0, 1, tzinfo=UTC))
+    wait_for(lambda: running.rows() == 10, "the first load")
+    running.app.lake().catalog.drop_table("raw_data.vehicle_events")
+    drop(incoming(running), "vehicles_events_20260116013000.json", events_file(5))
+    wait_for(lambda: running.claimed(1), "the claim")
+    running.clock.set(datetime(2026, 1, 16, 2, 0, 1, tzinfo=UTC))
+    wait_for(lambda: "is not in the catalog" in str(running.app.registry.errors()), "the type's error")
+    assert running.app.lake().table("raw_data.vehicle_events") is None
+    assert running.rows() == 10

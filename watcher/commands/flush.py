@@ -33,8 +33,8 @@ def flush(app: App, types: tuple[str, ...], no_wait: bool, as_json: bool) -> Non
 
 
 def any_failed(answer: dict[str, Any]) -> bool:
-    """Whether a file of the flush went to failed/ or error/."""
-    return any(file["state"] in ("failed", "error") for file in answer["files"])
+    """Whether a file of the flush went to failed/ or error/, or was refused before it came so far."""
+    return answer["refused"] > 0 or any(file["state"] in ("failed", "error") for file in answer["files"])
 
 
 def print_flush(answer: dict[str, Any], as_json: bool) -> None:
