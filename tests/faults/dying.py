@@ -1,6 +1,7 @@
 """Runs `lemonade run --once` in this process and dies by SIGKILL right after the protocol step named as argument.
 
 The test wraps the step from outside; the product has no hook for it. `settle 2` dies after the second batch's step.
+With `in-process` behind it, tasks run in this process and not on Spark.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from metadata.ledger import Ledger
 from processors.lake import Lake
 from processors.microbatch import MicroBatches
 from processors.settle import Settler
+from watcher.app import App
 from watcher.cli import main
 
 STEPS: dict[str, tuple[type, str]] = {
@@ -45,6 +48,17 @@ def die_after(step: str, times: int) -> None:
     setattr(owner, name, wrapped)
 
 
+def without_spark() -> None:
+    """Tasks run here."""
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    from inprocess import InProcessRunner
+
+    runner = InProcessRunner()
+    App.runner = lambda self: runner  # type: ignore[method-assign] # what this driver is for
+
+
 if __name__ == "__main__":
     die_after(sys.argv[1], int(sys.argv[2]))
+    if sys.argv[3:] == ["in-process"]:
+        without_spark()
     main(["run", "--once"])

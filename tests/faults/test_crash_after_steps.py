@@ -1,4 +1,7 @@
-"""The process dies right after each step of the commit protocol, on real Spark; a restart puts all in order."""
+"""The process dies right after each step of the commit protocol; a restart puts all in order.
+
+Every step has a form with its tasks on real Spark; most of these are long forms, for the start of Spark takes a while.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from command import Lemonade, drop, events_file
 DYING = Path(__file__).parent / "dying.py"
 
 
-def die(lemonade: Lemonade, step: str, times: int = 1, **more: str) -> None:
+def die(lemonade: Lemonade, step: str, times: int = 1, runner: str = "spark", **more: str) -> None:
     """Load what is in incoming/ until the process dies after `step`."""
     done = subprocess.run(
-        [sys.executable, str(DYING), step, str(times)],
+        [sys.executable, str(DYING), step, str(times), runner],
         cwd=lemonade.home,
         env={**lemonade.environ, **more},
         capture_output=True,
@@ -27,14 +30,26 @@ def die(lemonade: Lemonade, step: str, times: int = 1, **more: str) -> None:
     assert done.returncode == -signal.SIGKILL, f"{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("step", ["plan", "decode", "prepare", "commit", "record", "moves", "settle"])
-def test_crash_after_a_step(lemonade: Lemonade, step: str) -> None:
+SHORT = [
+    ("plan", "in-process"),
+    ("decode", "spark"),
+    ("prepare", "in-process"),
+    ("commit", "spark"),
+    ("record", "in-process"),
+    ("moves", "in-process"),
+    ("settle", "in-process"),
+]
+LONG = [pytest.param(step, "spark", marks=pytest.mark.soak) for step, runner in SHORT if runner != "spark"]
+
+
+@pytest.mark.parametrize(("step", "runner"), [*SHORT, *LONG])
+def test_crash_after_a_step(lemonade: Lemonade, step: str, runner: str) -> None:
     """After a death behind any step, the next start has every row once and every file in processed/."""
     lemonade.run("init")
     names = ["vehicles_events_20260115120000.json", "vehicles_events_20260115120001.json"]
     drop(lemonade.incoming, names[0], events_file(30))
     drop(lemonade.incoming, names[1], events_file(20, start=30))
-    die(lemonade, step)
+    die(lemonade, step, runner=runner)
     lemonade.run("run", "--once")
     again = lemonade.json("run", "--once")
     assert again["batches"] == []
