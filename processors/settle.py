@@ -67,7 +67,8 @@ class Settler:
 
     def _settle(self, file: SourceFile, folder: Path) -> Path:
         moved = self._unless_rewritten(file, folder) or self._move(file, folder)
-        if file.state in (FileState.FAILED, FileState.ERROR):
+        is_there = moved.parent == folder  # else somebody removed it, and there is nothing to put a reason beside
+        if is_there and file.state in (FileState.FAILED, FileState.ERROR):
             self._explain(file, moved)
         return moved
 

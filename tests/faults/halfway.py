@@ -1,0 +1,118 @@
+"""Recovers, claims and loads in this process, without Spark, and dies by SIGKILL in the middle of what is named.
+
+Libraries and product are wrapped from outside; the product has no hook for it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pyarrow.parquet
+from inprocess import InProcessRunner
+from pyiceberg.catalog import MetastoreCatalog
+from pyiceberg.catalog.sql import SqlCatalog
+from sqlalchemy import Engine, event
+
+from metadata.ledger import Ledger
+from metadata.settings import Settings
+from metadata.states import FlushReason
+from processors.durable_io import DurableFileIO
+from watcher.app import App
+from watcher.work import Work
+
+
+def die(*_: Any, **__: Any) -> None:
+    """This process is gone before the call returns."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(
+    owner: Any, name: str, times: int = 1, *, after: bool = False, only: Callable[..., bool] = lambda *_: True
+) -> None:
+    """The `times`-th call for whose arguments `only` holds does not begin, or with `after` does not return."""
+    original, left = getattr(owner, name), times
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        mine = only(*args)
+        left -= mine
+        if mine and left == 0 and not after:
+            die()
+        result = original(*args, **kwargs)
+        if mine and left == 0:
+            die()
+        return result
+
+    setattr(owner, name, staticmethod(wrapped) if isinstance(vars(owner).get(name), staticmethod) else wrapped)
+
+
+def die_in_transaction(owner: Any, name: str, statements: int | None = None) -> None:
+    """The call's transaction ends after so many statements that write, or without a number right before its COMMIT."""
+    original, written, is_inside = getattr(owner, name), 0, False
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal is_inside
+        is_inside = True
+        try:
+            return original(*args, **kwargs)
+        finally:
+            is_inside = False
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal written
+        if is_inside and statement.startswith(("INSERT", "UPDATE", "DELETE")):
+            written += 1
+            if written == statements:
+                die()
+
+    setattr(owner, name, wrapped)
+    event.listen(Engine, "after_cursor_execute", count)
+    if statements is None:
+        event.listen(Engine, "commit", lambda _connection: die() if is_inside else None)
+
+
+def _to(folder: str, _source: Any, target: Any, *_: Any) -> bool:
+    return f"/{folder}/" in str(target)
+
+
+def _is_avro(_io: Any, location: str) -> bool:
+    return location.endswith(".avro")
+
+
+MOMENTS: dict[str, Callable[[], None]] = {
+    "second of three claimed": partial(die_at, os, "rename", 2, only=partial(_to, "processing"), after=True),
+    "claim: rows half written": partial(die_in_transaction, Ledger, "add_many", 1),
+    "plan: rows half written": partial(die_in_transaction, Ledger, "plan", 1),
+    "plan: not committed": partial(die_in_transaction, Ledger, "plan"),
+    "new table not in the catalog": partial(die_at, MetastoreCatalog, "_write_metadata", after=True),
+    "second data file half written": partial(die_at, pyarrow.parquet.ParquetWriter, "close", 2),
+    "receipt under its temporary name": partial(die_at, os, "replace", only=partial(_to, "_receipts")),
+    "receipt written, not prepared": partial(die_at, Ledger, "prepare"),
+    "prepare: rows half written": partial(die_in_transaction, Ledger, "prepare", 2),
+    "prepare: not committed": partial(die_in_transaction, Ledger, "prepare"),
+    "manifest without its list": partial(die_at, DurableFileIO, "new_output", 2, only=_is_avro),
+    "metadata file not in the catalog": partial(die_at, MetastoreCatalog, "_write_metadata", 2, after=True),
+    "catalog: not committed": partial(die_in_transaction, SqlCatalog, "commit_table"),
+    "commit without its answer": partial(die_at, SqlCatalog, "commit_table", after=True),
+    "record: rows half written": partial(die_in_transaction, Ledger, "record", 2),
+    "record: not committed": partial(die_in_transaction, Ledger, "record"),
+    "one of two moved": partial(die_at, os, "rename", 2, only=partial(_to, "processed")),
+    "failed file without its reason": partial(die_at, os, "replace", only=partial(_to, "failed")),
+    "all moved, no path on record": partial(die_at, Ledger, "files_settled"),
+    "paths: not committed": partial(die_in_transaction, Ledger, "files_settled"),
+    "settle: not committed": partial(die_in_transaction, Ledger, "settle"),
+}
+"""What has just been done, or is half done, when the process dies."""
+
+
+if __name__ == "__main__":
+    work = Work(App(Settings.load(), runner=InProcessRunner()), pause=lambda _seconds: True, draining=lambda: False)
+    MOMENTS[sys.argv[1]]()
+    work.recover()
+    snapshot, _ = work.gather_until_settled()
+    work.flush(snapshot.active, FlushReason.REQUEST)
