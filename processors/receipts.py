@@ -125,7 +125,7 @@ def rebuild_forgotten(
     listed, todo, is_restored = _due(ledger, receipts)
     rebuilt = Rebuilt(is_restored=is_restored)
     summaries = {kind.name: f"summary.{kind.config.summary.table}" for kind in types if kind.config.summary}
-    places = _Places(folders)
+    places = _Places(folders, is_restored=is_restored)
     for batch_id in todo:
         try:
             receipt = receipts.read(listed[batch_id])
@@ -213,8 +213,9 @@ def _are_settled(ended: Iterable[Mapping[str, Any]], folders: Folders, found: Ma
 class _Places:
     """Where source files are now. Every folder is listed once; a file is known by its name and its bytes."""
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, *, is_restored: bool) -> None:
         self.folders = folders
+        self.is_restored = is_restored  #: the ledger; else a planned batch's files have not moved yet
         self._by_name: dict[str, dict[str, list[Path]]] = {}
         self._taken: dict[Path, str] = {}  #: the file that a path was found to be
 
@@ -225,7 +226,8 @@ class _Places:
         here = [path for each in (name_with_id(name, file_id), name) for path in self._of_type(kind).get(each, [])]
         # Of several with the same bytes, the one that was put there on the day of this batch or after.
         here.sort(key=lambda path: path.parent.name < receipt.prepared_at.date().isoformat())
-        for path in [*here, Path(file["path"])]:
+        own = Path(file["path"])
+        for path in [*here, own] if self.is_restored else [own, *here]:
             if self._taken.get(path, file_id) == file_id and _holds(path, size, digest):
                 self._taken[path] = file_id
                 return path
