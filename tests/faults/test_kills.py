@@ -238,7 +238,7 @@ def living(session: int) -> list[str]:
 @pytest.mark.parametrize(
     ("kills", "seed"),
     [
-        pytest.param(2, 7, id="short"),
+        pytest.param(2, 7, id="short", marks=pytest.mark.soak),  # a minute: more than the short suite can give
         pytest.param(20, None, id="20", marks=pytest.mark.soak),
         pytest.param(200, None, id="200", marks=pytest.mark.soak),
     ],
