@@ -64,7 +64,10 @@ def test_sigterm_in_a_step(app: App, tmp_path: Path, step: str) -> None:
     _, log = daemon.communicate(timeout=60)
     assert daemon.returncode == 0, log
     assert '"daemon.stopped"' in log.splitlines()[-1]
-    assert sorted(file.state for file in app.ledger.files()) == ["claimed", "claimed", "loaded"]
+    # How many follow the batch in hand is the main thread's speed in taking the signal; none is left half way.
+    states = [file.state for file in app.ledger.files()]
+    assert "loaded" in states
+    assert set(states) <= {"claimed", "loaded"}
     assert app.ledger.unsettled_batches() == []
     work = Work(app, pause=lambda _seconds: False, draining=lambda: False)
     work.recover()
