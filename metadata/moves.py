@@ -88,7 +88,7 @@ def relocate(source: Path, target: Path, *, finished_at: Sequence[Path] = ()) ->
     temporary = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}{_MOVING}")
     try:
         _copy(source, temporary)
-        os.rename(temporary, target)  # noqa: PTH104
+        os.rename(temporary, target)  # noqa: PTH104 - the same
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -107,7 +107,8 @@ def sweep(folders: Iterable[Path]) -> int:
     removed = 0
     for folder in folders:
         try:
-            names = [name for name in os.listdir(folder) if name.startswith(".") and name.endswith(_MOVING)]  # noqa: PTH208
+            listed = os.listdir(folder)  # noqa: PTH208 - names are all that is asked
+            names = [name for name in listed if name.startswith(".") and name.endswith(_MOVING)]
         except (FileNotFoundError, NotADirectoryError):
             continue
         for name in names:
@@ -157,7 +158,7 @@ def _is_copy_of(source: Path, path: Path) -> bool:
         if stat.S_IFMT(here.st_mode) != stat.S_IFMT(there.st_mode) or here.st_ctime_ns > there.st_ctime_ns:
             return False
         if stat.S_ISLNK(here.st_mode):
-            return os.readlink(source) == os.readlink(path)  # noqa: PTH115
+            return os.readlink(source) == os.readlink(path)  # noqa: PTH115 - the text as it is
         if not stat.S_ISREG(here.st_mode):
             return True
         if (here.st_size, here.st_mtime_ns) != (there.st_size, there.st_mtime_ns):

@@ -37,6 +37,7 @@ class Content:
         self.keys = tuple(key for key in dict.fromkeys(keys) if key not in own)
         self.required = tuple(field.key for field in definition.required)
         self.own = own
+        # The type is made at run time, so mypy cannot know it.
         self.records: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
         # The path to the records is spelt out as structs around them, so that one pass does for the whole document.
         paths = [self.root] if self.root else []
@@ -150,7 +151,7 @@ def without_lone_surrogates(data: bytes) -> bytes:
 def _around(record: type[msgspec.Struct], path: tuple[str, ...]) -> Any:
     """The type of an array of records with objects of the path's keys around it."""
     if not path:
-        return list[record]  # type: ignore[valid-type]
+        return list[record]  # type: ignore[valid-type] # made at run time
     inner = _around(record, path[1:]) | msgspec.UnsetType
     return msgspec.defstruct("Level", [("k0", inner, msgspec.UNSET)], rename={"k0": path[0]}, gc=False)
 

@@ -409,7 +409,7 @@ def tracked() -> list[Path]:
 def test_nothing_names_the_machine_it_was_written_on() -> None:
     """No file holds somebody's home or checkout, or a package index."""
     somebodys = re.compile(r"(?<![\w.~}>%)-])/(?:root|home|Users|work|workspace|mnt)/\w")
-    index = re.compile(r"(?<!no-emit-)index-url|trusted-host|find-links")
+    index = re.compile(r"(?<!no-emit-)index[-]url|trusted[-]host|find[-]links")
     found = []
     for path in tracked():
         if path == Path(__file__).resolve() or path.suffix in (".gz", ".zst", ".parquet"):
