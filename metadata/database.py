@@ -21,6 +21,8 @@ from metadata.errors import ConfigurationError, WorldFault
 from metadata.outage import world_code
 
 BUSY_TIMEOUT_SECONDS = 10
+REVISION = "0003"
+"""The last of `metadata/migrations`: what this release works with."""
 
 
 class Database:
@@ -96,10 +98,18 @@ class Database:
                 raise ConfigurationError("migrating the ledger", [f"{error}; use the release that wrote it"]) from error
 
     def check_migrated(self) -> None:
-        """Raise ConfigurationError unless `lemonade init` was run on this database."""
+        """Raise ConfigurationError unless this release's `lemonade init` was run on this database."""
         if not self.is_migrated():
             shown = self.url.render_as_string(hide_password=True)
             raise ConfigurationError("opening the ledger", [f"{shown} has no tables yet; run: lemonade init"])
+        with _world_faults("opening the ledger", self.url), self.engine.connect() as connection:
+            revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        if revision != REVISION:
+            shown = self.url.render_as_string(hide_password=True)
+            cure = "run: lemonade init" if str(revision) < REVISION else "use the release that wrote it"
+            raise ConfigurationError(
+                "opening the ledger", [f"{shown} is at revision {revision}, this release works with {REVISION}; {cure}"]
+            )
 
     def close(self) -> None:
         """Close every pooled connection."""

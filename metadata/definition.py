@@ -25,7 +25,9 @@ from metadata.errors import ConfigurationError
 
 DATE_COLUMN = "date"
 LINEAGE = ("_source_file", "_file_id", "_record_no", "_batch_id")
-"""The columns that every raw table has after its type's own and the date; no field may take their names."""
+RESCUED = "_rescued"
+"""The columns that every raw table has after its type's own: the date, its lineage, and JSON of what its schema does
+not know; no field may take their names."""
 
 RAW_NAMESPACE = "raw_data"
 
@@ -95,8 +97,14 @@ class Field(_Value):
     default: Any = UNSET  #: as it would stand in JSON; for a missing key, never for a null
     source: str | None = None
     format: Literal["epoch_s", "epoch_ms"] | None = None
-    coerce: bool = False  #: a string that also takes numbers and booleans, as their JSON text
+    coerce: bool = False  #: a string that also takes numbers and booleans, a number that also takes its text
     description: str | None = None
+    renamed_from: str | None = None  #: the table's column of that name becomes this one
+    enum: tuple[Any, ...] | None = None  #: the only values it takes, as they stand in JSON
+    min: Any = None  #: the smallest value it takes, as it stands in JSON
+    max: Any = None
+    pattern: str | None = None  #: a regular expression that is found somewhere in its text
+    max_length: int | None = None  #: of its text, in characters
 
     @property
     def key(self) -> str:
@@ -134,6 +142,20 @@ class Definition(_Value):
         return tuple(field for field in self.fields if field.required)
 
 
+class UnknownFields(StrEnum):
+    """What becomes of keys that a record has and its schema has not."""
+
+    RESCUE = "rescue"  #: they are kept as JSON in the column `_rescued`
+    IGNORE = "ignore"  #: they are left out
+    REJECT = "reject"  #: the record is rejected
+
+
+class Dedupe(StrEnum):
+    """What makes a record one that is there already."""
+
+    PRIMARY_KEY = "primary_key"  #: its key is in the same batch, or in the partitions that the batch touches
+
+
 class SummaryConfig(_Value):
     """A daily summary: per key and UTC day of `time`, the last time and the `latest` columns as they were then."""
 
@@ -169,6 +191,10 @@ class ProcessingConfig(_Value):
     retry: RetryConfig | None = None
     on_same_content: OnSameContent = OnSameContent.SKIP
     on_redelivery: OnRedelivery = OnRedelivery.APPEND
+    unknown_fields: UnknownFields = UnknownFields.RESCUE
+    dedupe: Dedupe | None = None
+    max_rejected_ratio: float = 0.5  #: of a file's records; beyond it the file loads nothing and goes to error/
+    max_rejected_records: int | None = None  #: likewise, a number of records
 
     @property
     def deliveries(self) -> DeliveryPolicy:
@@ -247,7 +273,7 @@ def parse_definition(raw: object) -> Definition:
     _unique(((item["name"].lower(), item["name"]) for item in named), "field name, whatever the case,", faults)
     _unique(((str(item.get("source") or item["name"]), item["name"]) for item in named), "JSON key", faults)
     for item in named:
-        if item["name"].lower() in (DATE_COLUMN, *LINEAGE):
+        if item["name"].lower() in (DATE_COLUMN, *LINEAGE, RESCUED):
             cure = f'give it another name and "source": "{item.get("source") or item["name"]}"'
             faults.append(f'field "{item["name"]}": every table has a column of that name already; {cure}')
     names = [item["name"] for item in named]
@@ -292,6 +318,22 @@ def parse_config(raw: object, partition_column: str | None, definition: Definiti
         values["retry"] = _retry(raw["retry"], faults)
     values["on_same_content"] = _one_of(raw, "on_same_content", OnSameContent.SKIP, faults)
     values["on_redelivery"] = _one_of(raw, "on_redelivery", OnRedelivery.APPEND, faults)
+    values["unknown_fields"] = _one_of(raw, "unknown_fields", UnknownFields.RESCUE, faults)
+    if raw.get("dedupe") is not None:
+        values["dedupe"] = _one_of(raw, "dedupe", Dedupe.PRIMARY_KEY, faults)
+        if not definition.primary_key:
+            faults.append('dedupe: the schema has no "primary_key" that tells records apart')
+    ratio = raw.get("max_rejected_ratio", 0.5)
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1:
+        faults.append(f"max_rejected_ratio must be a number from 0 to 1, not {_show(ratio)}")
+    values["max_rejected_ratio"] = ratio
+    values["max_rejected_records"] = raw.get("max_rejected_records")
+    if values["max_rejected_records"] is not None and (
+        not _is_int(values["max_rejected_records"]) or values["max_rejected_records"] < 0
+    ):
+        faults.append(
+            f"max_rejected_records must be a whole number from 0, not {_show(values['max_rejected_records'])}"
+        )
     if faults:
         raise ConfigurationError("reading a processing config", faults)
     return ProcessingConfig(**values)
@@ -340,6 +382,7 @@ def _parse_field(raw: object, number: int, faults: list[str]) -> Field | None:
         ("coerce", bool, "true or false"),
         ("source", str, "text"),
         ("description", str, "text"),
+        ("renamed_from", str, "the name of a column"),
     ):
         if key in raw and not isinstance(raw[key], kind) and not (kind is str and raw[key] is None):
             faults.append(f'{where}: "{key}" must be {words}, not {_show(raw[key])}')

@@ -73,12 +73,33 @@ class WaitingTotal:
 
 
 @dataclass(frozen=True)
+class RejectReason:
+    """How many records of one file were rejected for one reason."""
+
+    code: str
+    field: str  #: empty when the record as a whole is at fault
+    records: int
+    first_record_no: int
+    message: str  #: of the first of them
+
+
+@dataclass(frozen=True)
+class UnknownKey:
+    """A key that records of one file have and the schema has not."""
+
+    key: str  #: dots lead into structs
+    records: int
+    sample: str  #: one value, as JSON text, cut when long
+
+
+@dataclass(frozen=True)
 class FileOutcome:
     """What decoding made of one source file.
 
-    `outcome`: `loaded` (its rows are in the batch's data files), `failed` (could not be read), `error` (its records
-    break the schema), `changed` (other bytes than were claimed: claimed again with the digest and size given here) or
-    `missing` (it is no longer there).
+    `outcome`: `loaded` (its good records are in the batch's data files, its `rejected` ones in the quarantine's),
+    `failed` (could not be read), `error` (too many of its records break the schema: nothing of it is loaded),
+    `changed` (other bytes than were claimed: claimed again with the digest and size given here) or `missing` (it is no
+    longer there).
     """
 
     file_id: str
@@ -90,6 +111,8 @@ class FileOutcome:
     message: str | None = None
     digest: str | None = None
     size_bytes: int | None = None
+    reasons: tuple[RejectReason, ...] = ()  #: of its rejected records, most frequent first
+    unknown: tuple[UnknownKey, ...] = ()  #: most frequent first
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,35 @@ class TableMetadata(Base):
     last_error_at: Mapped[datetime | None]
     created_at: Mapped[datetime | None]
     updated_at: Mapped[datetime | None]
+    draft: Mapped[str | None] = mapped_column(Text)  #: JSON; a types file drafted from the files that are held for it
+    draft_facts: Mapped[str | None] = mapped_column(Text)  #: JSON; what the draft was made of: files, records, samples
+    drafted_at: Mapped[datetime | None]
+
+
+class SchemaVersion(Base):
+    """One version of a type's schema, as it was when it became the type's; never changed afterwards."""
+
+    __tablename__ = "schema_versions"
+
+    file_type: Mapped[str] = mapped_column(String(63), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    schema_definition: Mapped[str] = mapped_column(Text)  #: JSON
+    changes: Mapped[list[str]]  #: what changed against the version before, in words
+    created_at: Mapped[datetime]
+
+
+class UnknownField(Base):
+    """A key that records of a type have and its schema has not; counted when their batch is recorded."""
+
+    __tablename__ = "unknown_fields"
+
+    file_type: Mapped[str] = mapped_column(String(63), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)  #: dots lead into structs
+    records: Mapped[int] = mapped_column(BigInteger)  #: that had it
+    files: Mapped[int] = mapped_column(BigInteger)  #: with at least one such record
+    sample: Mapped[str] = mapped_column(Text)  #: one value, as JSON text, cut when long
+    first_seen: Mapped[datetime]
+    last_seen: Mapped[datetime]
 
 
 class SourceFile(Base):
@@ -94,6 +123,8 @@ class SourceFile(Base):
     records: Mapped[int | None] = mapped_column(BigInteger)  #: decoded, good and bad
     rows: Mapped[int | None] = mapped_column(BigInteger)  #: loaded into the type's table
     rejected: Mapped[int | None] = mapped_column(BigInteger)
+    replayed: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  #: of the rejected: in the table
+    discarded: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")  #: of the rejected: thrown away
     code: Mapped[str | None] = mapped_column(String(64))  #: why it failed
     message: Mapped[str | None] = mapped_column(Text)
     deaths: Mapped[int] = mapped_column(Integer, default=0, server_default="0")  #: of the process, with it in work
@@ -158,18 +189,23 @@ class FileHistory(Base):
 
 
 class Operation(Base):
-    """A rewrite of a table (undo, replace): one snapshot, recorded like a batch."""
+    """What changes rows that were loaded or rejected: one snapshot a table, recorded like a batch."""
 
     __tablename__ = "operations"
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)  #: UUIDv7, the id in the snapshot's summary
-    kind: Mapped[str] = mapped_column(String(16))  #: undo or replace
+    kind: Mapped[str] = mapped_column(String(16))  #: undo, replace, replay, discard or backfill
     file_type: Mapped[str] = mapped_column(String(63))
     table_name: Mapped[str] = mapped_column(String(255))  #: namespace.table
     state: Mapped[str] = mapped_column(String(16))  #: planned, prepared, committed, settled or abandoned
     batch_id: Mapped[str | None] = mapped_column(String(36))  #: the batch that is undone, or that replaces
-    file_ids: Mapped[list[str]]  #: whose rows are taken out
+    file_ids: Mapped[list[str]]  #: whose rows are taken out, or come in
     removed_rows: Mapped[int | None] = mapped_column(BigInteger)
+    added_rows: Mapped[int | None] = mapped_column(BigInteger)  #: of a replay: into its type's table
+    quarantine_rows: Mapped[int | None] = mapped_column(BigInteger)  #: that leave the quarantine with it
+    quarantine_snapshot_id: Mapped[int | None] = mapped_column(BigInteger)
+    schema_version: Mapped[int | None] = mapped_column(Integer)  #: of a replay or backfill
+    detail: Mapped[dict[str, Any] | None]  #: what its kind needs beside
     added_paths: Mapped[list[str] | None]  #: data files that hold what stays of rewritten ones, fixed at Prepare
     removed_paths: Mapped[list[str] | None]
     event_days: Mapped[list[str] | None]
@@ -210,6 +246,37 @@ class BatchDataFile(Base):
     table_name: Mapped[str] = mapped_column(String(255))  #: namespace.table
     rows: Mapped[int] = mapped_column(BigInteger)
     bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Reject(Base):
+    """How many records of one file one micro-batch rejected for one reason; kept for files that went to error/ too."""
+
+    __tablename__ = "rejects"
+
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), primary_key=True)
+    file_id: Mapped[str] = mapped_column(ForeignKey("source_files.id"), primary_key=True)
+    code: Mapped[str] = mapped_column(String(64), primary_key=True)
+    field: Mapped[str] = mapped_column(String(255), primary_key=True)  #: empty when the record as a whole is at fault
+    records: Mapped[int] = mapped_column(BigInteger)
+    first_record_no: Mapped[int] = mapped_column(BigInteger)
+    message: Mapped[str] = mapped_column(Text)  #: of the first of them
+
+    __table_args__ = (Index("ix_rejects_file", "file_id"),)
+
+
+class ReplayRecord(Base):
+    """A rejected record that an operation has taken (replay, discard): nobody else may take it.
+
+    Written at Plan; those that an operation does not take in the end are removed at its Prepare, or when it is
+    abandoned. A load that is undone or replaced takes its rows along.
+    """
+
+    __tablename__ = "replay_records"
+
+    batch_id: Mapped[str] = mapped_column(String(36), primary_key=True)  #: that rejected it
+    file_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    record_no: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    operation_id: Mapped[str] = mapped_column(ForeignKey("operations.id"), index=True)
 
 
 class SummaryDay(Base):

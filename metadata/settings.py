@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError
 from metadata.errors import ConfigurationError
 from metadata.folders import Folders
 
+KIB = 1024
 MIB = 1024 * 1024
 HOUR = 3600
 DAY = 24 * HOUR
@@ -171,6 +172,9 @@ class Settings(BaseSettings):
     )
     max_file_bytes: int = Field(
         2048 * MIB, ge=1, description="larger files are refused, in bytes, on disk and decompressed alike"
+    )
+    quarantine_raw_max_bytes: int = Field(
+        64 * KIB, ge=0, description="keep a rejected record's text up to so many bytes; a longer one stays in its file"
     )
     max_inactive_types: int = Field(
         100, ge=0, description="unknown types that discovery registers; files of further ones stay in `incoming/`"

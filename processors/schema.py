@@ -37,7 +37,16 @@ from pyiceberg.types import (
     UUIDType,
 )
 
-from metadata.definition import DATE_COLUMN, LINEAGE, Definition, Field, FieldType, ProcessingConfig, decimal_digits
+from metadata.definition import (
+    DATE_COLUMN,
+    LINEAGE,
+    RESCUED,
+    Definition,
+    Field,
+    FieldType,
+    ProcessingConfig,
+    decimal_digits,
+)
 
 NULL = b"null"
 """What a column of raw JSON holds where its key is missing."""
@@ -88,11 +97,12 @@ _PLAIN_JSON: dict[str, Any] = {
 
 
 def iceberg_schema(definition: Definition) -> Schema:
-    """The table's schema: the definition's columns, `date`, then the lineage; ids fresh from 1."""
+    """The table's schema: the definition's columns, `date`, the lineage, `_rescued`; ids fresh from 1."""
     types = [
         *((field.name, _iceberg_type(field.type), field.description) for field in definition.fields),
         (DATE_COLUMN, DateType(), "UTC day of the timestamp in the source file's name"),
         *zip(LINEAGE, (StringType(), StringType(), LongType(), StringType()), _LINEAGE_DOCS, strict=True),
+        (RESCUED, StringType(), "JSON of what a record has and the schema has not; null when there is nothing"),
     ]
     fields = [
         NestedField(field_id=number, name=name, field_type=type_, required=False, doc=doc)
@@ -116,6 +126,7 @@ def arrow_schema(definition: Definition) -> pa.Schema:
             *((field.name, arrow_type(field.type)) for field in definition.fields),
             (DATE_COLUMN, pa.date32()),
             *zip(LINEAGE, (pa.string(), pa.string(), pa.int64(), pa.string()), strict=True),
+            (RESCUED, pa.string()),
         ]
     )
 

@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from metadata.database import Database
+from metadata.database import REVISION, Database
 from metadata.errors import ConfigurationError
 from metadata.models import Base
 
@@ -94,3 +94,13 @@ def test_failed_migration_leaves_nothing(empty: Database) -> None:
     with pytest.raises(Exception, match="already exists"):
         empty.migrate()
     assert set(inspect(empty.engine).get_table_names()) == {"requests"}
+
+
+def test_revision_of_this_release_is_the_last(empty: Database) -> None:
+    """A database that is a revision behind is refused with what to type, and `init` brings it up."""
+    empty.migrate()
+    with empty.engine.begin() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == REVISION
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    with pytest.raises(ConfigurationError, match="run: lemonade init"):
+        empty.check_migrated()
