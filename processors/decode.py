@@ -7,7 +7,6 @@ decoder, then the column that Arrow refused is halved until the value is found.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,23 +19,13 @@ from metadata.definition import Definition, Field
 from metadata.errors import FileRefused
 from processors.columns import FAULTS, ColumnError, Columns, column_code
 from processors.content import BROKEN, Content, first_fault
+from processors.reasons import Reasons
 from processors.schema import decoder_type
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 64 * 1024 * 1024
 _PIECE = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
-_PATH = re.compile(r" - at `(?:key` in `)?\$(.*)`$")
-_MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at|$)", re.DOTALL)
-_CODES = (
-    ("Object missing required field", "missing_field"),
-    ("Invalid RFC3339", "bad_timestamp"),
-    ("Expected `time` with no timezone", "bad_timestamp"),
-    ("Invalid decimal", "bad_decimal"),
-    ("Invalid UUID", "bad_uuid"),
-    ("Invalid base64", "bad_text"),
-    ("Number out of range", "out_of_range"),
-)
 
 
 @dataclass(frozen=True)
@@ -137,7 +126,7 @@ class Decoder:
         self._record = msgspec.json.Decoder(record)
         self._content = Content(definition, keys, record)
         self._columns = Columns(definition)
-        self._longest_first = sorted(definition.fields, key=lambda field: -len(field.key))
+        self._reasons = Reasons(definition)
 
     def decode(self, data: bytes | memoryview, lines: bool) -> Decoded:
         """One file's bytes, decompressed; `lines` says whether it is JSON lines.
@@ -273,7 +262,7 @@ class Decoder:
                 good.append(self._record.decode(raw))
                 numbers.append(number)
             except msgspec.ValidationError as error:
-                rejected.append(self._rejected(number, *self._explain(error), raw))
+                rejected.append(self._rejected(number, *self._reasons.of(error), raw))
             except BROKEN as error:
                 fault = first_fault(bytes(raw)) if lines else None
                 code, reason = ("bad_text", _bad_text(error)) if fault is None else ("bad_line", str(fault))
@@ -299,33 +288,6 @@ class Decoder:
         for number in range(len(self.definition.fields)):
             halve(number, 0, len(records))
         return faults
-
-    def _explain(self, error: msgspec.ValidationError) -> tuple[Field | None, str, str]:
-        """The field, code and reason of a record that breaks the schema, out of msgspec's words."""
-        words = str(error)
-        missing = _MISSING.match(words)
-        path = _PATH.search(words)
-        place = path[1] if path else ""
-        reason = words[: path.start()] if path else words
-        found = None
-        for candidate in self._longest_first:
-            rest = place.removeprefix(f".{candidate.key}")
-            if rest != place and rest[:1] in ("", ".", "["):
-                found = candidate
-                break
-            if missing and not place and missing[1] == candidate.key:
-                found = candidate
-                break
-        if found is not None and place not in ("", f".{found.key}"):
-            reason = f"{reason} (at {place.removeprefix('.')})"
-        for start, code in _CODES:
-            if words.startswith(start):
-                return found, code, reason
-        if ", got `null`" in words:
-            return found, "null_not_allowed", reason
-        if re.match(r"Expected `\w+` [<>]", words):
-            return found, "out_of_range", reason
-        return found, "wrong_type", reason
 
     def _rejected(self, number: int, field_: Field | None, code: str, reason: str, raw: Any) -> Rejected:
         where = f"record {number}"
