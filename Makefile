@@ -1,10 +1,11 @@
 # make demo    the main job on generated data, in a folder of its own
-# make test    every test; sets up first
+# make test    every test, on two workers (WORKERS=1: on one); sets up first
 # make check   lint, types, import contracts, tests: what CI runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
 
 .PHONY: demo test check lint types imports setup lock bench soak clean help
 
@@ -26,7 +27,7 @@ demo: $(STAMP)
 	@$(BIN)/lemonade demo
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -m "not soak"
+	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 soak: $(STAMP)
 	@$(BIN)/python -m pytest -m soak
@@ -45,6 +46,7 @@ check: lint types imports test
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/main_job.py
+	@$(BIN)/python benchmarks/dirty_data.py
 
 # The lock names versions only, no index host; `uv` is not needed to install from it.
 lock:

@@ -60,13 +60,13 @@ def main() -> None:
         shapes.append(Shape("B", 5000, 10))
     configure("ERROR", "console")
     with tempfile.TemporaryDirectory(prefix="lemonade-bench-", dir=arguments.folder) as folder:
-        settings = _settings(Path(folder))
+        settings = settings_in(Path(folder))
         app = App(settings)
         app.init()
         runner = app.runner()
         assert isinstance(runner, SparkRunner)
         try:
-            print(_machine(settings))
+            print(machine(settings))
             begin = time.perf_counter()
             runner.warm()
             print(f"Spark started and warm after {time.perf_counter() - begin:.1f} s; not counted below", flush=True)
@@ -93,7 +93,7 @@ class Bench:
         shape = Shape("rehearsal", 8, 2000)
         files = self._generate(shape)
         self._baseline(files)
-        self._lemonade(files, shape.rows)
+        self.load(files, shape.rows)
 
     def compare(self, shape: Shape, repeat: int) -> None:
         """Measure one shape and print its figures."""
@@ -108,7 +108,7 @@ class Bench:
         baseline, claims, loads = [], [], []
         for _ in range(repeat):
             baseline.append(self._baseline(files))
-            claim, load = self._lemonade(files, shape.rows)
+            claim, load = self.load(files, shape.rows)
             claims.append(claim)
             loads.append(load)
         plain = _report("spark.read.json(multiLine) + explode → Parquet", baseline, shape, size)
@@ -137,8 +137,8 @@ class Bench:
 
         return _seconds(run)
 
-    def _lemonade(self, files: list[Path], rows: int) -> tuple[float, float]:
-        """Seconds of the claim and of the load; a round's files are deliveries of their own second."""
+    def load(self, files: list[Path], rows: int) -> tuple[float, float]:
+        """Seconds of claiming and of loading `files`; each round's are deliveries of their own second."""
         self._rounds += 1
         stamp = f"{START + timedelta(seconds=self._rounds):%Y%m%d%H%M%S}"
         for path in files:
@@ -172,7 +172,8 @@ def _seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _settings(folder: Path) -> Settings:
+def settings_in(folder: Path) -> Settings:
+    """An installation of its own below `folder`."""
     data = folder / "data"
     return Settings.load(
         {
@@ -188,7 +189,8 @@ def _settings(folder: Path) -> Settings:
     )
 
 
-def _machine(settings: Settings) -> str:
+def machine(settings: Settings) -> str:
+    """What figures depend on."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("pyspark", "pyiceberg", "pyarrow", "msgspec"))
     machine = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
     return f"{machine}, {versions}, {settings.spark_master}"

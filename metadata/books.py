@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from metadata.database import Database
-from metadata.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile
+from metadata.models import Batch, BatchDataFile, BatchFile, Operation, Reject, SourceFile
 from metadata.states import BatchState, FileState
 
 _IDS_AT_ONCE = 500
@@ -54,7 +54,19 @@ class FileRow(NamedTuple):
     records: int | None
     rows: int | None
     rejected: int | None
+    replayed: int
+    discarded: int
     code: str | None
+
+    @property
+    def rows_in_table(self) -> int:
+        """How many rows its type's table has of it while it is loaded: those of its batch, and those replayed since."""
+        return (self.rows or 0) + self.replayed
+
+    @property
+    def rows_in_quarantine(self) -> int:
+        """How many of its records the quarantine has while it is loaded."""
+        return (self.rejected or 0) - self.replayed - self.discarded
 
     @property
     def day(self) -> date:
@@ -73,6 +85,8 @@ class BatchRow(NamedTuple):
     expected_rows: int | None
     rejected: int | None
     snapshot_id: int | None
+    quarantine_rows: int | None  #: None: it was prepared by a release that had no quarantine
+    quarantine_snapshot_id: int | None
 
     @property
     def in_work(self) -> bool:
@@ -101,6 +115,7 @@ class OperationRow(NamedTuple):
     batch_id: str | None
     file_ids: list[str]
     snapshot_id: int | None
+    quarantine_snapshot_id: int | None
 
     @property
     def in_work(self) -> bool:
@@ -115,7 +130,8 @@ class Books:
     files: list[FileRow] = field(default_factory=list)
     batches: dict[str, BatchRow] = field(default_factory=dict)
     entries: dict[str, list[EntryRow]] = field(default_factory=dict)  #: by batch
-    data_file_rows: dict[str, int] = field(default_factory=dict)  #: by batch, as its data files were recorded
+    data_file_rows: dict[tuple[str, str], int] = field(default_factory=dict)  #: by batch and table, as recorded
+    reasons: dict[str, int] = field(default_factory=dict)  #: rejected records that have a reason on record, by batch
     operations: list[OperationRow] = field(default_factory=list)
     _taken: set[str] | None = field(default=None, repr=False)
 
@@ -147,18 +163,22 @@ def read_books(database: Database, scope: Scope) -> Books:
                 books.files.append(file)
         batches = select(*(getattr(Batch, name) for name in BatchRow._fields)).order_by(Batch.id)
         entries = select(*(getattr(BatchFile, name) for name in EntryRow._fields))
-        written = select(BatchDataFile.batch_id, func.sum(BatchDataFile.rows)).group_by(BatchDataFile.batch_id)
+        by_table = (BatchDataFile.batch_id, BatchDataFile.table_name)
+        written = select(*by_table, func.sum(BatchDataFile.rows)).group_by(*by_table)
+        reasons = select(Reject.batch_id, func.sum(Reject.records)).group_by(Reject.batch_id)
         operations = select(*(getattr(Operation, name) for name in OperationRow._fields)).order_by(Operation.id)
         if scope.file_type is not None:
             batches = batches.where(Batch.file_type == scope.file_type)
             of_type = select(Batch.id).where(Batch.file_type == scope.file_type)
             entries = entries.where(BatchFile.batch_id.in_(of_type))
             written = written.where(BatchDataFile.batch_id.in_(of_type))
+            reasons = reasons.where(Reject.batch_id.in_(of_type))
             operations = operations.where(Operation.file_type == scope.file_type)
         books.batches = {row.id: BatchRow(*row) for row in session.execute(batches)}
         for row in session.execute(entries):
             books.entries.setdefault(row.batch_id, []).append(EntryRow(*row))
-        books.data_file_rows = {batch_id: int(rows) for batch_id, rows in session.execute(written)}
+        books.data_file_rows = {(batch_id, name): int(rows) for batch_id, name, rows in session.execute(written)}
+        books.reasons = {batch_id: int(records) for batch_id, records in session.execute(reasons)}
         books.operations = [OperationRow(*row) for row in session.execute(operations)]
     return books
 

@@ -16,11 +16,20 @@ from sqlalchemy.orm import Session
 
 from metadata.clock import Clock
 from metadata.database import Database
-from metadata.deliveries import DeliveryPolicy, OnRedelivery, Verdict, decide
+from metadata.deliveries import Delivered, DeliveryPolicy, OnRedelivery, Verdict, decide
 from metadata.errors import Fatal
 from metadata.history import note, note_many
 from metadata.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile, SummaryDay
 from metadata.receipt import Rebuilding, put_back
+from metadata.rejects import (
+    RejectReason,
+    UnknownKey,
+    count_unknown,
+    forget_replays,
+    note_reasons,
+    quarantined_by_code,
+    sum_unknown,
+)
 from metadata.states import BATCH_MOVES, FILE_MOVES, BatchState, FileState, FlushReason
 
 
@@ -70,26 +79,6 @@ class WaitingTotal:
     files: int
     bytes: int
     oldest: datetime | None  #: when the first of them was claimed
-
-
-@dataclass(frozen=True)
-class RejectReason:
-    """How many records of one file were rejected for one reason."""
-
-    code: str
-    field: str  #: empty when the record as a whole is at fault
-    records: int
-    first_record_no: int
-    message: str  #: of the first of them
-
-
-@dataclass(frozen=True)
-class UnknownKey:
-    """A key that records of one file have and the schema has not."""
-
-    key: str  #: dots lead into structs
-    records: int
-    sample: str  #: one value, as JSON text, cut when long
 
 
 @dataclass(frozen=True)
@@ -221,6 +210,7 @@ class Ledger:
                 row.file_type, row.path, row.claimed_at, row.settled_at = claim.file_type, claim.path, now, None
                 row.digest, row.size_bytes, row.batch_id = claim.digest, claim.size_bytes, None
                 row.code = row.message = row.records = row.rows = row.rejected = None
+                row.replayed = row.discarded = 0
                 row.deaths = 0  # whoever retries it has looked at it
             note_many(session, [claim.file_id for claim in claims], now, "retried")
 
@@ -242,6 +232,8 @@ class Ledger:
         """A person removed the file; legal from every state."""
         with self.database.writing() as session:
             row = _file(session, file_id)
+            if row.state != FileState.LOADED and row.rejected:
+                row.rejected = 0  # nothing of it is in a table; of a loaded file the row goes on to tell what is
             row.state, row.message, row.settled_at = FileState.MISSING, message, self.clock.now()
             note(session, row, self.clock.now())
 
@@ -283,6 +275,11 @@ class Ledger:
             query = query.where(SourceFile.name == name)
         with self.database.reading() as session:
             return list(session.scalars(query))
+
+    def rivals(self, file_type: str, files: Sequence[SourceFile], policy: DeliveryPolicy) -> Sequence[Delivered]:
+        """Files of the type, loaded or in flight, that may be a delivery of one of `files`, or have its name."""
+        with self.database.reading() as session:
+            return _rivals(session, file_type, files, policy)
 
     def waiting(self, file_type: str | None = None) -> list[SourceFile]:
         """Claimed files, oldest first: what the buffers hold."""
@@ -385,11 +382,25 @@ class Ledger:
         with self.database.reading() as session:
             return session.scalar(query) is not None
 
-    def data_file_paths(self, batch_id: str) -> list[str]:
-        """The Parquet data files that a prepared batch recorded for its type's table."""
+    def has_quarantined(self) -> bool:
+        """Whether any batch was committed to the quarantine's table."""
+        query = select(Batch.id).where(Batch.quarantine_snapshot_id.is_not(None)).limit(1)
         with self.database.reading() as session:
-            query = select(BatchDataFile.path).where(BatchDataFile.batch_id == batch_id).order_by(BatchDataFile.path)
-            return list(session.scalars(query))
+            return session.scalar(query) is not None
+
+    def data_file_paths(self, batch_id: str, table_name: str | None = None) -> list[str]:
+        """The Parquet data files that a prepared batch recorded for a table; None: for its type's."""
+        with self.database.reading() as session:
+            table_name = table_name or _batch(session, batch_id).table_name
+            query = select(BatchDataFile.path).where(
+                BatchDataFile.batch_id == batch_id, BatchDataFile.table_name == table_name
+            )
+            return list(session.scalars(query.order_by(BatchDataFile.path)))
+
+    def quarantined_by_code(self, batch_id: str) -> dict[str, int]:
+        """How many records of a batch's loaded files were rejected, by code, most frequent first."""
+        with self.database.reading() as session:
+            return quarantined_by_code(session, batch_id)
 
     def state_counts(self) -> dict[str, dict[str, int]]:
         """Number of files by type (or prefix, or "?") and state."""
@@ -520,17 +531,21 @@ class Ledger:
     ) -> None:
         """Step 3: the outcome of every file, the data files and the expected rows; from here only forward.
 
-        Files whose bytes changed leave the batch and are claimed again with their new digest. Raises Fatal when the
-        books do not balance: rows in data files against rows in outcomes.
+        `data_files` are those of both tables; what is not the type's table's is the quarantine's. Files whose bytes
+        changed leave the batch and are claimed again with their new digest. Raises Fatal when the books do not
+        balance: rows in data files against rows and rejected records in outcomes.
         """
-        written, counted = sum(data.rows for data in data_files), sum(outcome.rows for outcome in outcomes)
-        if written != counted:
-            raise Fatal(
-                f"preparing batch {batch_id}: its data files hold {written} rows, its outcomes say {counted}; "
-                "nothing was committed, report this as a bug"
-            )
         with self.database.writing() as session:
             batch = _batch(session, batch_id)
+            written = sum(data.rows for data in data_files if data.table_name == batch.table_name)
+            quarantined = sum(data.rows for data in data_files) - written
+            counted = sum(outcome.rows for outcome in outcomes)
+            rejected = sum(outcome.rejected for outcome in outcomes if outcome.outcome == "loaded")
+            if (written, quarantined) != (counted, rejected):
+                raise Fatal(
+                    f"preparing batch {batch_id}: its data files hold {written} rows and {quarantined} rejected "
+                    f"records, its outcomes say {counted} and {rejected}; nothing was committed, report this as a bug"
+                )
             _move_batch(batch, BatchState.PREPARED)
             planned = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id))
             entries = {entry.file_id: entry for entry in planned}
@@ -558,16 +573,28 @@ class Ledger:
             batch.rejected = sum(outcome.rejected for outcome in outcomes)
             if not any(outcome.outcome == "loaded" for outcome in outcomes):
                 _give_up_replacement(session, batch_id, self.clock.now(), "the file that was to replace was not loaded")
-            batch.expected_rows = written
+            batch.expected_rows, batch.quarantine_rows = written, quarantined
+            if any(outcome.reasons for outcome in outcomes):
+                note_reasons(session, batch_id, {outcome.file_id: outcome.reasons for outcome in outcomes})
+            batch.unknown_fields = sum_unknown(outcome.unknown for outcome in outcomes)
             batch.event_days = sorted(day.isoformat() for day in event_days)
             batch.prepared_at = self.clock.now()
 
-    def record(self, batch_id: str, *, snapshot_id: int | None, summary_table: str | None) -> None:
-        """Step 5: the snapshot, the fate of every file, and the days of `summary_table` to summarise again."""
+    def record(
+        self,
+        batch_id: str,
+        *,
+        snapshot_id: int | None,
+        summary_table: str | None,
+        quarantine_snapshot_id: int | None = None,
+    ) -> None:
+        """Step 5: the snapshots, the fate of every file, unknown keys, the days of `summary_table` to build again."""
         with self.database.writing() as session:
             batch = _batch(session, batch_id)
             _move_batch(batch, BatchState.COMMITTED)
             batch.snapshot_id, batch.committed_at, batch.error = snapshot_id, self.clock.now(), None
+            batch.quarantine_snapshot_id = quarantine_snapshot_id
+            count_unknown(session, batch.file_type, batch.unknown_fields, self.clock.now())
             entries = session.scalars(select(BatchFile).where(BatchFile.batch_id == batch_id)).all()
             rows = {row.id: row for row in session.scalars(select(SourceFile).where(SourceFile.batch_id == batch_id))}
             ended: list[str] = []
@@ -577,6 +604,7 @@ class Ledger:
                 row = rows.get(entry.file_id) or _file(session, entry.file_id)
                 _move_file(row, FileState(entry.outcome))
                 row.records, row.rows, row.rejected = entry.records, entry.rows, entry.rejected
+                row.replayed = row.discarded = 0
                 row.code, row.message = entry.code, entry.message
                 row.deaths = 0 if entry.outcome == "loaded" else row.deaths
                 ended.append(row.id)
@@ -586,9 +614,11 @@ class Ledger:
                 days |= set(operation.event_days or [])
                 operation.state, operation.snapshot_id = BatchState.COMMITTED.value, snapshot_id
                 operation.committed_at = self.clock.now()
+                operation.quarantine_snapshot_id = quarantine_snapshot_id
                 for file_id in operation.file_ids:
                     row = _file(session, file_id)
                     _move_file(row, FileState.REPLACED)
+                    forget_replays(session, [row])
                     row.rows, row.replaced_by = 0, ended[0]
                 note_many(session, operation.file_ids, self.clock.now(), f"replaced by file {ended[0]}")
             note_many(session, ended, self.clock.now())

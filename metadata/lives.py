@@ -11,7 +11,7 @@ from sqlalchemy import or_, select
 
 from metadata.database import Database
 from metadata.history import of_file
-from metadata.models import Batch, BatchFile, FileHistory, Operation, SourceFile
+from metadata.models import Batch, BatchFile, FileHistory, Operation, Reject, SourceFile
 from metadata.states import FileState
 
 _IDS_AT_ONCE = 500
@@ -19,12 +19,13 @@ _IDS_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Life:
-    """One source file: its row, its steps, what each micro-batch made of it, and rewrites that took its rows out."""
+    """One source file: its row, its steps, what each micro-batch made of it, and operations that changed its rows."""
 
     file: SourceFile
     steps: list[FileHistory]  #: in their order; empty for files that ended before there was a history
     batches: list[tuple[BatchFile, Batch]]  #: in their order
-    operations: list[Operation]
+    operations: list[Operation]  #: in their order
+    rejects: list[Reject]  #: why its last micro-batch rejected records of it, most frequent first
     same_delivery: list[SourceFile]  #: other files of the same type, filename timestamp and bytes
 
 
@@ -86,6 +87,11 @@ def life_of(database: Database, file_id: str) -> Life:
             )
             if file_id in operation.file_ids
         ]
+        reasons = (
+            select(Reject)
+            .where(Reject.file_id == file_id, Reject.batch_id == (batches[-1][1].id if batches else None))
+            .order_by(Reject.records.desc(), Reject.code, Reject.field)
+        )
         copies = select(SourceFile).where(
             SourceFile.file_type == file.file_type,
             SourceFile.filename_time == file.filename_time,
@@ -93,7 +99,8 @@ def life_of(database: Database, file_id: str) -> Life:
             SourceFile.id != file_id,
         )
         same = list(session.scalars(copies.order_by(SourceFile.id))) if file.digest else []
-        return Life(file, of_file(session, file_id), batches, operations, same)
+        rejects = list(session.scalars(reasons))
+        return Life(file, of_file(session, file_id), batches, operations, rejects, same)
 
 
 def batch_of(database: Database, text: str) -> tuple[Batch, list[tuple[BatchFile, SourceFile]]] | None:

@@ -161,6 +161,7 @@ class Batch(Base):
     snapshot_id: Mapped[int | None] = mapped_column(BigInteger)  #: null when it loaded no row
     quarantine_rows: Mapped[int | None] = mapped_column(BigInteger)
     quarantine_snapshot_id: Mapped[int | None] = mapped_column(BigInteger)
+    unknown_fields: Mapped[dict[str, Any] | None]  #: key → records, files, sample; counted when it is recorded
     planned_at: Mapped[datetime]
     prepared_at: Mapped[datetime | None]
     committed_at: Mapped[datetime | None]

@@ -6,9 +6,9 @@ in `processors.undo`. A replacement's row is written by the ledger itself, in th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import date
-from typing import Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Literal, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,10 +19,20 @@ from metadata.errors import Fatal
 from metadata.history import note_many
 from metadata.ledger import _move_file as move_file
 from metadata.ledger import touch_day
-from metadata.models import Batch, Operation, SourceFile
+from metadata.models import Batch, Operation, ReplayRecord, SourceFile
+from metadata.rejects import forget_replays
 from metadata.states import BATCH_MOVES, BatchState, FileState
 
 _IDS_AT_ONCE = 5000
+
+
+class Part(NamedTuple):
+    """What an operation takes out of one table."""
+
+    removed_paths: Sequence[str]  #: data files that go
+    added_paths: Sequence[str]  #: data files that hold what stays of those
+    rows: int  #: taken out
+    event_days: Iterable[date] = ()
 
 
 class Operations:
@@ -52,43 +62,45 @@ class Operations:
             session.add(row)
         return row
 
-    def prepare(
+    def prepare(self, operation_id: str, *, table: Part | None, quarantine: Part | None) -> None:
+        """Step 3: the data files that go and come, the rows, the days, of the type's table and of the quarantine.
+
+        May be said again, after a conflict; what is None stays as it is on record.
+        """
+        with self.database.writing() as session:
+            row = operation_of(session, operation_id)
+            if row.state != BatchState.PREPARED:
+                move_operation(row, BatchState.PREPARED)
+            if table is not None:
+                row.removed_paths, row.added_paths = sorted(table.removed_paths), sorted(table.added_paths)
+                row.removed_rows = table.rows
+                row.event_days = sorted(day.isoformat() for day in table.event_days)
+            if quarantine is not None:
+                row.quarantine_rows = quarantine.rows
+                row.detail = {
+                    "quarantine_removed": sorted(quarantine.removed_paths),
+                    "quarantine_added": sorted(quarantine.added_paths),
+                }
+            row.prepared_at = self.clock.now()
+
+    def record(
         self,
         operation_id: str,
         *,
-        removed_paths: Sequence[str],
-        added_paths: Sequence[str],
-        removed_rows: int,
-        event_days: Iterable[date],
+        snapshot_id: int | None,
+        quarantine_snapshot_id: int | None,
+        summary_table: str | None,
     ) -> None:
-        """Step 3: the data files that go and come, the rows, the days. May be said again, after a conflict."""
-        with self.database.writing() as session:
-            row = _operation(session, operation_id)
-            if row.state != BatchState.PREPARED:
-                _move(row, BatchState.PREPARED)
-            row.removed_paths, row.added_paths = sorted(removed_paths), sorted(added_paths)
-            row.removed_rows, row.prepared_at = removed_rows, self.clock.now()
-            row.event_days = sorted(day.isoformat() for day in event_days)
+        """Step 5: the snapshots; the files are undone, what they had replaced is claimed again, their days are dirty.
 
-    def record(self, operation_id: str, *, snapshot_id: int | None, summary_table: str | None) -> None:
-        """Step 5: the snapshot; the files are undone, what they had replaced is claimed again, their days are dirty."""
+        What was replayed or discarded of them is forgotten with their load.
+        """
         with self.database.writing() as session:
-            row, now = _operation(session, operation_id), self.clock.now()
-            _move(row, BatchState.COMMITTED)
+            row, now = operation_of(session, operation_id), self.clock.now()
+            move_operation(row, BatchState.COMMITTED)
             row.snapshot_id, row.committed_at, row.error = snapshot_id, now, None
-            undone, back = [], []
-            for file in _files(session, row.file_ids):
-                if file.state == FileState.LOADED:
-                    move_file(file, FileState.UNDONE)
-                    file.rows, file.settled_at = 0, None
-                    undone.append(file.id)
-            for file in _replaced_by(session, undone):
-                if file.state == FileState.REPLACED:
-                    move_file(file, FileState.CLAIMED)
-                    file.batch_id, file.settled_at, file.claimed_at = None, None, now
-                    back.append(file.id)
-            note_many(session, undone, now, f"undone by operation {operation_id}")
-            note_many(session, back, now, "the load that had replaced it was undone")
+            row.quarantine_snapshot_id = quarantine_snapshot_id
+            apply_undo(session, row, now)
             if summary_table is not None:
                 for day in row.event_days or []:
                     touch_day(session, summary_table, row.file_type, date.fromisoformat(day))
@@ -96,8 +108,8 @@ class Operations:
     def settle(self, operation_id: str) -> None:
         """Step 6, at its end: all files are where they belong."""
         with self.database.writing() as session:
-            row = _operation(session, operation_id)
-            _move(row, BatchState.SETTLED)
+            row = operation_of(session, operation_id)
+            move_operation(row, BatchState.SETTLED)
             row.settled_at = self.clock.now()
             for file in _replaced_by(session, row.file_ids):
                 if file.state != FileState.REPLACED:
@@ -106,8 +118,8 @@ class Operations:
     def abandon(self, operation_id: str, error: str) -> None:
         """Give up before Prepare: nothing was changed."""
         with self.database.writing() as session:
-            row = _operation(session, operation_id)
-            _move(row, BatchState.ABANDONED)
+            row = operation_of(session, operation_id)
+            move_operation(row, BatchState.ABANDONED)
             row.error, row.settled_at = error, self.clock.now()
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -115,14 +127,12 @@ class Operations:
     def get(self, operation_id: str) -> Operation:
         """One operation; Fatal when it is not in the books."""
         with self.database.reading() as session:
-            return _operation(session, operation_id)
+            return operation_of(session, operation_id)
 
     def unsettled(self, kind: Literal["undo", "replace"] = "undo") -> list[Operation]:
         """Operations that are neither settled nor abandoned, oldest first; a replacement goes the way of its batch."""
-        over = [BatchState.SETTLED.value, BatchState.ABANDONED.value]
-        query = select(Operation).where(Operation.kind == kind, Operation.state.not_in(over)).order_by(Operation.id)
         with self.database.reading() as session:
-            return list(session.scalars(query))
+            return unsettled_among(session, [kind])
 
     def files(self, operation: Operation) -> list[SourceFile]:
         """The files whose rows the operation takes out."""
@@ -134,11 +144,21 @@ class Operations:
         with self.database.reading() as session:
             return _replaced_by(session, file_ids)
 
-    def batches_of(self, files: Sequence[SourceFile]) -> list[Batch]:
-        """The micro-batches that loaded these files."""
-        wanted = sorted({file.batch_id for file in files if file.batch_id is not None})
+    def days_of(self, files: Sequence[SourceFile]) -> set[str]:
+        """The event days of the rows that these files may have: of their micro-batches, and of later replays."""
+        days: set[str] = set()
         with self.database.reading() as session:
-            return list(session.scalars(select(Batch).where(Batch.id.in_(wanted)).order_by(Batch.id)))
+            for batch_ids in _cut(sorted({file.batch_id for file in files if file.batch_id is not None})):
+                batches = select(Batch.event_days).where(Batch.id.in_(batch_ids))
+                replays = (
+                    select(Operation.event_days)
+                    .join(ReplayRecord, ReplayRecord.operation_id == Operation.id)
+                    .where(ReplayRecord.batch_id.in_(batch_ids))
+                    .group_by(Operation.id)
+                )
+                for each in (*session.scalars(batches), *session.scalars(replays)):
+                    days |= set(each or [])
+        return days
 
     def batch(self, batch_id: str) -> tuple[Batch | None, list[SourceFile]]:
         """The batch of that id, None when there is none, and the files that it was the last batch of."""
@@ -147,17 +167,47 @@ class Operations:
             return session.get(Batch, batch_id), list(session.scalars(query))
 
 
-def _operation(session: Session, operation_id: str) -> Operation:
+def operation_of(session: Session, operation_id: str) -> Operation:
+    """One operation; Fatal when it is not in the books."""
     row = session.get(Operation, operation_id)
     if row is None:
         raise Fatal(f"looking up operation {operation_id}: it is not in the ledger; was the ledger restored or edited?")
     return row
 
 
-def _move(row: Operation, to: BatchState) -> None:
+def move_operation(row: Operation, to: BatchState) -> None:
+    """To a state that may follow the one it is in; else Fatal."""
     if to not in BATCH_MOVES[BatchState(row.state)]:
         raise Fatal(f"moving operation {row.id} from {row.state} to {to.value}: not a legal step")
     row.state = to.value
+
+
+def apply_undo(session: Session, row: Operation, now: datetime, loads: Mapping[str, str] | None = None) -> None:
+    """Its files are undone, what they had replaced is claimed again, in the caller's transaction.
+
+    `loads`: the batch whose load of each file is meant; one that was loaded again since stays.
+    """
+    undone, back = [], []
+    for file in _files(session, row.file_ids):
+        if file.state == FileState.LOADED and (loads is None or loads.get(file.id) == file.batch_id):
+            move_file(file, FileState.UNDONE)
+            forget_replays(session, [file])
+            file.rows, file.rejected, file.settled_at = 0, 0, None
+            undone.append(file.id)
+    for file in _replaced_by(session, undone):
+        if file.state == FileState.REPLACED:
+            move_file(file, FileState.CLAIMED)
+            file.batch_id, file.settled_at, file.claimed_at = None, None, now
+            back.append(file.id)
+    note_many(session, undone, now, f"undone by operation {row.id}")
+    note_many(session, back, now, "the load that had replaced it was undone")
+
+
+def unsettled_among(session: Session, kinds: Collection[str] = ()) -> list[Operation]:
+    """Operations of these kinds (of all without any) that are neither settled nor abandoned, oldest first."""
+    over = [BatchState.SETTLED.value, BatchState.ABANDONED.value]
+    query = select(Operation).where(Operation.state.not_in(over)).order_by(Operation.id)
+    return list(session.scalars(query.where(Operation.kind.in_(kinds)) if kinds else query))
 
 
 def _files(session: Session, file_ids: Sequence[str]) -> list[SourceFile]:
@@ -170,7 +220,11 @@ def _replaced_by(session: Session, file_ids: Sequence[str]) -> list[SourceFile]:
 
 def _among(session: Session, column: Literal["id", "replaced_by"], values: Sequence[str]) -> list[SourceFile]:
     found: list[SourceFile] = []
-    for start in range(0, len(values), _IDS_AT_ONCE):
-        some = getattr(SourceFile, column).in_(values[start : start + _IDS_AT_ONCE])
-        found += session.scalars(select(SourceFile).where(some).order_by(SourceFile.id))
+    for some in _cut(values):
+        wanted = getattr(SourceFile, column).in_(some)
+        found += session.scalars(select(SourceFile).where(wanted).order_by(SourceFile.id))
     return found
+
+
+def _cut(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))

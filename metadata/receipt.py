@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from metadata.history import note_many
 from metadata.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile
+from metadata.rejects import RejectReason, UnknownKey, count_unknown, forget_replays, note_reasons, sum_unknown
 from metadata.states import BatchState, FileState
 
 FORMAT = 1
@@ -34,10 +35,11 @@ class Receipt:
     """One micro-batch as it was prepared. Values are those of the ledger's columns; times are ISO 8601 text."""
 
     batch: Mapping[str, Any]
-    files: Sequence[Mapping[str, Any]]  #: columns of `source_files` and, beside them, of `batch_files`
+    files: Sequence[Mapping[str, Any]]  #: columns of `source_files` and `batch_files`, reasons and unknown keys
     data_files: Sequence[Mapping[str, Any]]  #: path, table_name, rows, bytes
     event_days: Sequence[str]
     replaces: Sequence[str] = ()  #: ids of the files whose loads this batch takes the place of
+    removes: Mapping[str, int] = field(default_factory=dict)  #: rows of those loads, by table
 
     @classmethod
     def of(
@@ -49,9 +51,11 @@ class Receipt:
         event_days: Iterable[date],
         prepared_at: datetime,
         replaces: Sequence[str] = (),
+        removes: Mapping[str, int] | None = None,
     ) -> Receipt:
         """The receipt of a batch that is about to be prepared; `outcomes` and `data_files` as `Ledger.prepare` has."""
         by_id = {outcome.file_id: outcome for outcome in outcomes}
+        is_loaded = any(outcome.outcome == "loaded" for outcome in by_id.values())
         times = {"planned_at": batch.planned_at.isoformat(), "prepared_at": prepared_at.isoformat()}
         return cls(
             batch={column: getattr(batch, column) for column in _BATCH} | {"halved_from": batch.halved_from} | times,
@@ -60,6 +64,7 @@ class Receipt:
                 | {column: _text(getattr(file, column)) for column in _FILE_TIMES}
                 | {column: getattr(by_id[file.id], column) for column in _OUTCOME}
                 | {"new_digest": by_id[file.id].digest, "new_size_bytes": by_id[file.id].size_bytes}
+                | _learned(by_id[file.id])
                 for file in files
             ],
             data_files=[
@@ -67,7 +72,8 @@ class Receipt:
                 for data in data_files
             ],
             event_days=sorted(day.isoformat() for day in event_days),
-            replaces=list(replaces) if any(outcome.outcome == "loaded" for outcome in by_id.values()) else [],
+            replaces=list(replaces) if is_loaded else [],
+            removes=dict(removes or {}) if is_loaded else {},
         )
 
     @classmethod
@@ -77,7 +83,14 @@ class Receipt:
             raw = json.loads(text)
             if raw["format"] != FORMAT:
                 raise ValueError(f"it has format {raw['format']}, this release reads {FORMAT}")
-            receipt = cls(raw["batch"], raw["files"], raw["data_files"], raw["event_days"], raw["replaces"])
+            receipt = cls(
+                raw["batch"],
+                raw["files"],
+                raw["data_files"],
+                raw["event_days"],
+                raw["replaces"],
+                raw.get("removes", {}),
+            )
             _ = receipt.batch_id, receipt.file_type, receipt.table_name, receipt.prepared_at
             return receipt
         except (KeyError, TypeError) as error:
@@ -113,9 +126,21 @@ class Receipt:
         return sum(int(data["rows"]) for data in self.data_files if data["table_name"] == self.table_name)
 
     @property
-    def paths(self) -> list[str]:
-        """The data files of its type's table."""
-        return sorted(str(data["path"]) for data in self.data_files if data["table_name"] == self.table_name)
+    def quarantine_rows(self) -> int:
+        """Rejected records that the batch adds to the quarantine's table."""
+        return sum(int(data["rows"]) for data in self.data_files) - self.rows
+
+    def paths(self, table_name: str) -> list[str]:
+        """The data files of one of its tables."""
+        return sorted(str(data["path"]) for data in self.data_files if data["table_name"] == table_name)
+
+    def reasons(self) -> dict[str, list[RejectReason]]:
+        """Why records were rejected, by file id; nothing in receipts of releases that did not say it."""
+        return {file["id"]: [RejectReason(**each) for each in file.get("reasons", ())] for file in self.files}
+
+    def unknown(self) -> dict[str, Any] | None:
+        """The unknown keys of all its files, as `batches.unknown_fields` keeps them."""
+        return sum_unknown([UnknownKey(**each) for each in file.get("unknown", ())] for file in self.files)
 
     def ended(self) -> list[Mapping[str, Any]]:
         """The files that are the batch's to settle; the others left it at Prepare."""
@@ -129,6 +154,7 @@ class Rebuilding:
     receipt: Receipt
     state: BatchState  #: PREPARED: its commit has yet to be sent (or looked for); COMMITTED: it is in the table
     snapshot_id: int | None
+    quarantine_snapshot_id: int | None
     places: Mapping[str, Path]  #: file id → where the file is now, for those that were found
     undone: frozenset[str] = frozenset()  #: ids of files whose load was taken back since
 
@@ -145,10 +171,12 @@ def put_back(session: Session, rebuilding: Rebuilding, now: datetime) -> None:
     for column in _BATCH_TIMES:
         setattr(batch, column, datetime.fromisoformat(receipt.batch[column]))
     batch.state, batch.snapshot_id = rebuilding.state.value, rebuilding.snapshot_id
+    batch.quarantine_snapshot_id = rebuilding.quarantine_snapshot_id
     batch.committed_at = receipt.prepared_at if is_committed else None
     batch.records = sum(int(file["records"]) for file in receipt.files)
     batch.rejected = sum(int(file["rejected"]) for file in receipt.files)
-    batch.expected_rows = sum(int(data["rows"]) for data in receipt.data_files)
+    batch.expected_rows, batch.quarantine_rows = receipt.rows, receipt.quarantine_rows
+    batch.unknown_fields = receipt.unknown()
     batch.event_days = list(receipt.event_days)
     session.flush()
     for file in receipt.files:
@@ -167,6 +195,9 @@ def put_back(session: Session, rebuilding: Rebuilding, now: datetime) -> None:
     for data in receipt.data_files:
         if session.get(BatchDataFile, data["path"]) is None:
             session.add(BatchDataFile(batch_id=receipt.batch_id, **data))
+    note_reasons(session, receipt.batch_id, receipt.reasons())
+    if is_committed:  # else Record counts them
+        count_unknown(session, receipt.file_type, batch.unknown_fields, receipt.prepared_at)
     note_many(session, [file["id"] for file in receipt.files], now, REBUILT)
     if receipt.replaces:
         _put_replacement(session, rebuilding, batch, now)
@@ -184,9 +215,11 @@ def _put_replacement(session: Session, rebuilding: Rebuilding, batch: Batch, now
     operation.state = (BatchState.COMMITTED if is_committed else BatchState.PLANNED).value
     operation.batch_id, operation.planned_at = receipt.batch_id, batch.planned_at
     operation.snapshot_id, operation.committed_at = rebuilding.snapshot_id, batch.committed_at
+    operation.quarantine_snapshot_id = rebuilding.quarantine_snapshot_id
     if not is_committed:
         return
     days: set[str] = set()
+    forget_replays(session, replaced)
     for row in replaced:
         row.state, row.rows, row.replaced_by = FileState.REPLACED.value, 0, receipt.ended()[0]["id"]
         earlier = session.get(Batch, row.batch_id) if row.batch_id else None
@@ -200,6 +233,7 @@ def _put_file(row: SourceFile, file: Mapping[str, Any], rebuilding: Rebuilding, 
         setattr(row, column, value)
     row.path = str(rebuilding.places.get(row.id, file["path"]))
     row.settled_at, row.code, row.message = None, None, None
+    row.replayed = row.discarded = 0
     if file["outcome"] == "changed":
         row.state, row.batch_id = FileState.CLAIMED.value, None
         row.digest, row.size_bytes = file["new_digest"], file["new_size_bytes"] or row.size_bytes
@@ -219,6 +253,12 @@ def _put_file(row: SourceFile, file: Mapping[str, Any], rebuilding: Rebuilding, 
 def _columns(file: Mapping[str, Any]) -> dict[str, Any]:
     times = {column: None if file[column] is None else datetime.fromisoformat(file[column]) for column in _FILE_TIMES}
     return {column: file[column] for column in _FILE} | times
+
+
+def _learned(outcome: Any) -> dict[str, Any]:
+    """What most files do not have: reasons of rejected records, unknown keys."""
+    said = {"reasons": outcome.reasons, "unknown": outcome.unknown}
+    return {name: [asdict(each) for each in values] for name, values in said.items() if values}
 
 
 def _text(time: datetime | None) -> str | None:

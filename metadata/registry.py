@@ -11,47 +11,54 @@ import glob
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import LargeBinary, Text, cast, insert, select, type_coerce, update
 from sqlalchemy.orm import Session
 
+from metadata import versions
+from metadata.built_in import BUILT_IN
 from metadata.clock import Clock, SystemClock
 from metadata.database import Database
-from metadata.definition import BUILT_IN, FileType, TypeStatus, table_identifier
+from metadata.definition import FileType, TypeStatus, table_identifier
+from metadata.drafts import DRAFT_COLUMNS, draft_of
 from metadata.errors import ConfigurationError, UsageError
-from metadata.models import TableMetadata
+from metadata.evolution import Change
+from metadata.exchange import document_of, types_of
+from metadata.models import SchemaVersion, TableMetadata
 from metadata.settings import Settings
-from metadata.types_file import TYPES_FILE_KEYS, changes, conflicts, old_fields_first, parse_type, storable
+from metadata.type_rows import (
+    COLUMNS,
+    JSON_COLUMNS,
+    BrokenType,
+    RegistrySnapshot,
+    Row,
+    columns_of,
+    decoded,
+    json_or_text,
+    merged_file,
+    moment_of,
+    parse_row,
+    refuse_conflicts,
+    row_named,
+    shown_name,
+    snapshot_of,
+    status_of,
+    version_of,
+)
+from metadata.types_file import conflicts, parse_type, storable
+from metadata.updates import UNRECORDED, Update, planned
 
-_JSON_COLUMNS = ("filename_patterns", "schema_definition", "processing_config")
-_COLUMNS = tuple(column.name for column in TableMetadata.__table__.columns)
+__all__ = ["BrokenType", "Registry", "RegistrySnapshot", "get_or_create_table_metadata", "type_name_of"]
+
 _ERROR_LIMIT = 2000
 
-Row = dict[str, str | None]
 
-
-@dataclass(frozen=True)
-class BrokenType:
-    """A row that cannot be used, with everything that is wrong with it."""
-
-    file_type: str
-    faults: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RegistrySnapshot:
-    """The registry at one moment, in the order in which the types were registered."""
-
-    types: tuple[FileType, ...]  #: the valid rows, whatever their status
-    broken: tuple[BrokenType, ...]
-
-    @property
-    def active(self) -> tuple[FileType, ...]:
-        """The types whose files are taken."""
-        return tuple(kind for kind in self.types if kind.status is TypeStatus.ACTIVE)
+class _NotMeant(Exception):
+    """Rolls a dry run back."""
 
 
 class Registry:
@@ -66,14 +73,14 @@ class Registry:
     def read(self) -> RegistrySnapshot:
         """Every type as it is now; a broken row is among `broken` and never raises."""
         with self.database.reading() as session:
-            return _snapshot(self._rows(session))
+            return snapshot_of(self._rows(session))
 
     def get(self, file_type: str) -> FileType:
         """One type. Raises UsageError when there is none of that name, ConfigurationError when its row is broken."""
         with self.database.reading() as session:
             rows = self._rows(session)
-        _row(rows, file_type)
-        snapshot = _snapshot(rows)
+        row_named(rows, file_type)
+        snapshot = snapshot_of(rows)
         for broken in snapshot.broken:
             if broken.file_type == file_type:
                 raise ConfigurationError(f"reading {file_type} from the registry", list(broken.faults))
@@ -82,16 +89,16 @@ class Registry:
     def describe(self) -> list[dict[str, Any]]:
         """Every row for people: its columns, JSON decoded where it can be, and `faults` of a broken one."""
         with self.database.reading() as session:
-            rows = self._rows(session)
-        broken = {each.file_type: list(each.faults) for each in _snapshot(rows).broken}
+            rows = self._rows(session, drafts=True)
+        broken = {each.file_type: list(each.faults) for each in snapshot_of(rows).broken}
         described = []
         for row in rows:
-            shown: dict[str, Any] = {name: row[name] for name in _COLUMNS if name != "id"}
-            for name in _JSON_COLUMNS:
-                shown[name] = _json_or_text(row[name])
+            shown: dict[str, Any] = {name: row[name] for name in COLUMNS if name != "id"}
+            for name in (*JSON_COLUMNS, "draft", "draft_facts"):
+                shown[name] = json_or_text(row[name])
             if (version := row["schema_version"]) is not None and version.isdecimal():
                 shown["schema_version"] = int(version)
-            shown["faults"] = broken.get(_shown_name(row), [])
+            shown["faults"] = broken.get(shown_name(row), [])
             described.append(shown)
         return described
 
@@ -100,7 +107,7 @@ class Registry:
         with self.database.reading() as session:
             rows = self._rows(session)
         return [
-            (_shown_name(row), _moment(row["last_error_at"]), row["last_error"]) for row in rows if row["last_error"]
+            (shown_name(row), moment_of(row["last_error_at"]), row["last_error"]) for row in rows if row["last_error"]
         ]
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -113,64 +120,99 @@ class Registry:
         with self.database.writing() as session:
             return self._add(session, raw)
 
-    def update(self, file_type: str, raw: Mapping[str, Any]) -> FileType:
-        """Change what may change: description, patterns, processing config, and new nullable fields.
+    def plan_update(self, file_type: str, raw: Mapping[str, Any]) -> Update:
+        """What `update` would do with the same arguments, refused changes too; changes nothing. Raises like it."""
+        with self.database.reading() as session:
+            return self._planned(session, file_type, raw)
 
-        Keys that `raw` leaves out stay as they are. New fields raise the schema version; they stand behind the old
-        ones, wherever `raw` puts them. Raises ConfigurationError for everything else, with all faults.
+    def update(self, file_type: str, raw: Mapping[str, Any], *, version: int | None = None) -> FileType:
+        """Change what may change; what that is, `metadata.evolution` says.
+
+        Keys that `raw` leaves out stay as they are. A change of the schema is a new version of it, on record with its
+        changes. Raises ConfigurationError with every reason when something may not be changed, and UsageError when
+        `version`, the one that a person has looked at, is no longer the type's.
         """
         operation = f"updating {file_type}"
         with self.database.writing() as session:
-            rows = self._rows(session)
-            row = _row(rows, file_type)
-            if row["schema_definition"] is None:
-                raise UsageError(f"{operation}: it has no schema yet; use: lemonade types add --file TYPE.json")
-            if raw.get("file_type", file_type) != file_type:
-                raise ConfigurationError(operation, [f"file_type {raw['file_type']!r}: a type keeps its name"])
-            try:
-                old = _parse_row(row, operation)
-            except ConfigurationError:  # a broken row is corrected by a whole types file
-                old = None
-            merged = {
-                name: _json_or_text(row[name]) if name in _JSON_COLUMNS else row[name] for name in TYPES_FILE_KEYS
-            }
-            merged |= {name: value for name, value in raw.items() if value is not None}
-            if old is not None and old.definition is not None:
-                merged["schema_definition"] = old_fields_first(merged["schema_definition"], old.definition)
-            status, version = _status(row) or TypeStatus.INACTIVE, _version(row) or 1
-            new = parse_type(merged, status, version, operation)
-            faults, grown = ([], True) if old is None else changes(old, new)
-            faults += conflicts(new, _snapshot(rows).types)
-            if faults:
-                raise ConfigurationError(operation, faults)
-            new = replace(new, schema_version=version + grown)
-            self._store(
-                session,
-                file_type,
-                {**_columns(merged, new), "status": status.value, "schema_version": new.schema_version},
-            )
-            return new
+            update = self._planned(session, file_type, raw)
+            if version is not None and update.old is not None and update.old.schema_version != version:
+                raise UsageError(
+                    f"{operation}: somebody has changed it meanwhile, from version {version} to "
+                    f"{update.old.schema_version}; look at it again with: lemonade types show {file_type}"
+                )
+            update.check(operation)
+            return self._apply(session, update)
 
-    def activate(self, file_type: str) -> FileType:
+    def export(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Types with a schema (these, or all) as one document for `import_all`, as their rows have them.
+
+        Raises UsageError for a type that is not there or has no schema, ConfigurationError when a row is broken.
+        """
+        with self.database.reading() as session:
+            rows = self._rows(session)
+        chosen = [row_named(rows, name) for name in names] or [row for row in rows if row["schema_definition"]]
+        return document_of(chosen, snapshot_of(rows).broken)
+
+    def import_all(self, document: Mapping[str, Any], *, dry_run: bool = False) -> list[Update]:
+        """Make the types of an exported document what they are there: all of them, or with `dry_run` none.
+
+        Types that are not here are added, others updated by the rules of `update`, their status too; keys that the
+        document leaves out get their defaults. Again it changes nothing. Raises ConfigurationError with every reason
+        when one of them may not be what the document says; with `dry_run` they are in the updates instead.
+        """
+        operation = "importing types"
+        done: list[Update] = []
+        try:
+            with self.database.writing() as session:
+                before = {each.file_type for each in snapshot_of(self._rows(session)).broken}
+                for raw, status in types_of(document, operation):
+                    update = self._imported(session, operation, raw, status)
+                    if not update.faults and update.is_change:
+                        self._apply(session, update)
+                    done.append(update)
+                faults = {each.file_type: each.faults for each in snapshot_of(self._rows(session)).broken}
+                done = [replace(each, conflicts=faults.get(each.new.name, ())) for each in done]
+                refused = [f"{each.new.name}: {fault}" for each in done for fault in each.faults]
+                refused += [f"{name}: {fault}" for name in faults.keys() - before for fault in faults[name]]
+                if refused and not dry_run:
+                    raise ConfigurationError(operation, list(dict.fromkeys(refused)))
+                if dry_run:
+                    raise _NotMeant
+        except _NotMeant:
+            pass
+        return done
+
+    def versions(self, file_type: str) -> list[SchemaVersion]:
+        """The versions of its schema that are on record, oldest first."""
+        with self.database.reading() as session:
+            return versions.of_type(session, file_type)
+
+    def activate(self, file_type: str, raw: Mapping[str, Any] | None = None) -> FileType:
         """Take the type's files from now on; its held files flow at the next scan.
 
-        Raises UsageError when it has no schema, ConfigurationError when its row is broken.
+        A type without a schema gets that of the types file `raw`, or without one that of the draft on its row. Raises
+        UsageError when there is neither, or when `raw` is for a type that has its schema; ConfigurationError when the
+        row, the file or the draft has faults.
         """
         operation = f"activating {file_type}"
         with self.database.writing() as session:
-            rows = self._rows(session)
-            row = {**_row(rows, file_type), "status": TypeStatus.ACTIVE.value}
+            rows = self._rows(session, drafts=True)
+            row = {**row_named(rows, file_type), "status": TypeStatus.ACTIVE.value}
             if row["schema_definition"] is None:
-                raise UsageError(f"{operation}: it has no schema yet; use: lemonade types add --file TYPE.json")
-            kind = _parse_row(row, operation)
-            _refuse_conflicts(operation, kind, _snapshot(rows))
+                return self._add(session, draft_of(row, raw, operation))
+            if raw is not None:
+                raise UsageError(
+                    f"{operation}: it has a schema; change it with: lemonade types update {file_type} --file TYPE.json"
+                )
+            kind = parse_row(row, operation)
+            refuse_conflicts(operation, kind, snapshot_of(rows))
             self._store(session, file_type, {"status": TypeStatus.ACTIVE.value})
             return kind
 
     def disable(self, file_type: str) -> None:
         """Take the type's files no more: new ones are held, those claimed already are loaded. Also for broken rows."""
         with self.database.writing() as session:
-            _row(self._rows(session), file_type)
+            row_named(self._rows(session), file_type)
             self._store(session, file_type, {"status": TypeStatus.DISABLED.value})
 
     def discover(self, prefix: str) -> bool:
@@ -220,12 +262,63 @@ class Registry:
             name, has_schema = raw.get("file_type"), raw.get("schema_definition") is not None
             row = next((each for each in self._rows(session) if each["file_type"] == name), None)
             if row is not None and (row["schema_definition"] is not None or not has_schema):
-                return _parse_row(row, f"reading {name}")
+                return parse_row(row, f"reading {name}")
             if has_schema:
                 return self._add(session, raw)
             kind = parse_type(raw, TypeStatus.INACTIVE, 1, f"registering {name}")
-            self._insert(session, {**_columns(raw, kind), "file_type": kind.name, "status": kind.status.value})
+            self._insert(session, {**columns_of(raw, kind), "file_type": kind.name, "status": kind.status.value})
             return kind
+
+    def _planned(self, session: Session, file_type: str, raw: Mapping[str, Any]) -> Update:
+        operation = f"updating {file_type}"
+        rows = self._rows(session)
+        row = row_named(rows, file_type)
+        if row["schema_definition"] is None:
+            raise UsageError(f"{operation}: it has no schema yet; use: lemonade types add --file TYPE.json")
+        if raw.get("file_type", file_type) != file_type:
+            raise ConfigurationError(operation, [f"file_type {raw['file_type']!r}: a type keeps its name"])
+        try:
+            old = parse_row(row, operation)
+        except ConfigurationError:  # a broken row is corrected by a whole types file
+            old = None
+        merged = merged_file(row, raw)
+        kind = parse_type(merged, status_of(row) or TypeStatus.INACTIVE, version_of(row) or 1, operation)
+        update = planned(operation, old, merged, kind, versions.of_type(session, file_type))
+        return replace(update, conflicts=tuple(conflicts(update.new, snapshot_of(rows).types)))
+
+    def _imported(self, session: Session, operation: str, raw: Mapping[str, Any], status: TypeStatus) -> Update:
+        """The update that makes a type what a document says."""
+        name = raw["file_type"]
+        row = next((each for each in self._rows(session) if each["file_type"] == name), None)
+        version = 1 if row is None else version_of(row) or 1
+        kind = parse_type(raw, status, version, f"{operation}: {name}")
+        old = None
+        if row is not None and row["schema_definition"] is not None:
+            with suppress(ConfigurationError):  # a broken row is replaced whole
+                old = parse_row(row, operation)
+        update = planned(operation, old, raw, kind, versions.of_type(session, name), is_imported=True)
+        if old is None:
+            return replace(update, is_new=row is None or row["schema_definition"] is None)
+        if old.status is not status:
+            change = Change("type", f"status: {old.status} → {status}")
+            return replace(update, changes=(*update.changes, change), new=replace(update.new, status=status))
+        return update
+
+    def _apply(self, session: Session, update: Update) -> FileType:
+        """Write a checked update."""
+        new, old, now = update.new, update.old, self.clock.now()
+        if update.is_new:
+            present = next((row for row in self._rows(session) if row["file_type"] == new.name), None)
+            return self._register(session, update.raw, new, present)
+        values = columns_of(update.raw, new)
+        if update.has_new_version:
+            recorded = {row.version for row in versions.of_type(session, new.name)}
+            before = next(row for row in self._rows(session) if row["file_type"] == new.name)["schema_definition"]
+            if old is not None and old.schema_version not in recorded and before is not None:
+                versions.record(session, new.name, old.schema_version, before, [UNRECORDED], now)
+            versions.record(session, new.name, new.schema_version, values["schema_definition"], update.words, now)
+        self._store(session, new.name, {**values, "status": new.status.value, "schema_version": new.schema_version})
+        return new
 
     def _add(self, session: Session, raw: Mapping[str, Any]) -> FileType:
         rows = self._rows(session)
@@ -238,24 +331,35 @@ class Registry:
             )
         given = {name: value for name, value in raw.items() if value is not None}
         if present is not None and "filename_patterns" not in given and present["filename_patterns"] is not None:
-            given["filename_patterns"] = _json_or_text(present["filename_patterns"])  # the prefix as it was seen
+            given["filename_patterns"] = json_or_text(present["filename_patterns"])  # the prefix as it was seen
         kind = parse_type(given, TypeStatus.ACTIVE, 1, operation)
-        _refuse_conflicts(operation, kind, _snapshot(rows))
-        values = {**_columns(given, kind), "status": TypeStatus.ACTIVE.value, "schema_version": 1}
+        refuse_conflicts(operation, kind, snapshot_of(rows))
+        return self._register(session, given, kind, present)
+
+    def _register(self, session: Session, raw: Mapping[str, Any], kind: FileType, present: Row | None) -> FileType:
+        """Write a checked type that has no schema yet; its version is none that a removed type of its name had."""
+        kind = replace(kind, schema_version=versions.last_number(session, kind.name) + 1)
+        values = {**columns_of(raw, kind), "status": kind.status.value, "schema_version": kind.schema_version}
         if present is None:
             self._insert(session, {"file_type": kind.name, **values})
         else:
-            self._store(session, kind.name, values)
+            self._store(session, kind.name, {**values, **dict.fromkeys(DRAFT_COLUMNS)})
+        definition, now = values["schema_definition"], self.clock.now()
+        versions.record(session, kind.name, kind.schema_version, definition, [], now)
         return kind
 
-    def _rows(self, session: Session) -> list[Row]:
-        """Every column of every row as text. SQLite hands out bytes: text that is no UTF-8 would raise on reading."""
+    def _rows(self, session: Session, *, drafts: bool = False) -> list[Row]:
+        """Every column of every row as text. SQLite hands out bytes: text that is no UTF-8 would raise on reading.
+
+        Drafts can be long, and this is asked at each scan: without `drafts` they are left out.
+        """
+        names = [name for name in COLUMNS if drafts or name not in DRAFT_COLUMNS]
         columns = [
             cast(column, LargeBinary) if self.database.is_sqlite else cast(type_coerce(column, Text), Text)
-            for column in TableMetadata.__table__.columns
+            for column in (TableMetadata.__table__.columns[name] for name in names)
         ]
         found = session.execute(select(*columns).order_by(TableMetadata.id))
-        return [dict(zip(_COLUMNS, map(_decoded, row), strict=True)) for row in found]
+        return [dict(zip(names, map(decoded, row), strict=True)) for row in found]
 
     def _insert(self, session: Session, values: Mapping[str, Any]) -> None:
         now = self.clock.now()
@@ -309,110 +413,3 @@ def type_name_of(prefix: str) -> str:
     """A legal file type name for any prefix: `EU-Trucks` → `eu_trucks`, `9x` → `t_9x`."""
     name = re.sub(r"[^a-z0-9_]", "_", prefix.lower())
     return (name if re.match(r"[a-z]", name) else f"t_{name}")[:63]
-
-
-def _snapshot(rows: Sequence[Row]) -> RegistrySnapshot:
-    types: list[FileType] = []
-    broken: list[BrokenType] = []
-    for row in rows:
-        try:
-            kind = _parse_row(row, "reading the registry")
-            faults = conflicts(kind, types)
-        except ConfigurationError as error:
-            faults = error.faults
-        except Exception as error:  # whatever a row holds, it must not stop the other types
-            faults = [f"the row cannot be read: {error!r}"]
-        if faults:
-            broken.append(BrokenType(_shown_name(row), tuple(faults)))
-        else:
-            types.append(kind)
-    return RegistrySnapshot(tuple(types), tuple(broken))
-
-
-def _row(rows: Sequence[Row], file_type: str) -> Row:
-    for row in rows:
-        if row["file_type"] == file_type:
-            return row
-    known = ", ".join(_shown_name(row) for row in rows) or "none"
-    raise UsageError(f"there is no file type {file_type!r}; known are: {known}")
-
-
-def _parse_row(row: Row, operation: str) -> FileType:
-    """A row's type; raises ConfigurationError with all its faults."""
-    faults: list[str] = []
-    raw: dict[str, Any] = {name: row[name] for name in TYPES_FILE_KEYS if name not in _JSON_COLUMNS}
-    for name in _JSON_COLUMNS:
-        raw[name] = _json(name, row[name], faults)
-    status, version = _status(row), _version(row)
-    if status is None:
-        faults.append(f"status {row['status']!r} must be one of {', '.join(TypeStatus)}")
-    if version is None:
-        faults.append(f"schema_version {row['schema_version']!r} must be a whole number from 1")
-    if faults or status is None or version is None:
-        try:  # for the faults that it has besides; of an inactive type, for a bad schema is not a missing one
-            parse_type(raw, TypeStatus.INACTIVE, 1, operation)
-        except ConfigurationError as error:
-            faults += error.faults
-        raise ConfigurationError(operation, faults)
-    return parse_type(raw, status, version, operation)
-
-
-def _status(row: Row) -> TypeStatus | None:
-    return TypeStatus(row["status"]) if row["status"] in set(TypeStatus) else None
-
-
-def _version(row: Row) -> int | None:
-    return int(row["schema_version"] or "") if re.fullmatch(r"[1-9]\d{0,8}", row["schema_version"] or "") else None
-
-
-def _refuse_conflicts(operation: str, kind: FileType, snapshot: RegistrySnapshot) -> None:
-    faults = conflicts(kind, snapshot.types)
-    if faults:
-        raise ConfigurationError(operation, faults)
-
-
-def _columns(raw: Mapping[str, Any], kind: FileType) -> dict[str, Any]:
-    """A checked types file as it is stored; what was left out stays null, so that defaults can grow."""
-    return {
-        "table_name": kind.table_name,
-        "partition_column": raw.get("partition_column"),
-        "description": raw.get("description"),
-        **{name: None if raw.get(name) is None else json.dumps(raw[name]) for name in _JSON_COLUMNS},
-    }
-
-
-def _decoded(value: bytes | str | None) -> str | None:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-
-
-def _shown_name(row: Row) -> str:
-    return row["file_type"] or f"row {row['id']}"
-
-
-def _moment(text: str | None) -> datetime:
-    """A time as a person may have written it; what is none counts as long ago."""
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return datetime.fromtimestamp(0, UTC)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _json(name: str, text: str | None, faults: list[str]) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        faults.append(f"{name} is no JSON: {error}")
-        return None
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _json_or_text(text: str | None) -> Any:
-    faults: list[str] = []
-    value = _json("", text, faults)
-    return text if faults else value

@@ -1,4 +1,4 @@
-"""A types file: the JSON form in which a file type is registered, checked whole, and what may change in it later.
+"""A types file: the JSON form in which a file type is registered, checked whole.
 
 Pure values; `metadata.registry` keeps them in the database.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metadata.config_parsing import parse_config
 from metadata.definition import (
     Definition,
     Field,
@@ -15,10 +16,9 @@ from metadata.definition import (
     ProcessingConfig,
     TypeStatus,
     file_type_name,
-    parse_config,
-    parse_definition,
     table_identifier,
 )
+from metadata.definition_parsing import parse_definition
 from metadata.errors import ConfigurationError
 
 TYPES_FILE_KEYS = (
@@ -113,7 +113,7 @@ def conflicts(kind: FileType, others: Sequence[FileType]) -> list[str]:
         if other.table_name == kind.table_name and _shape(other) != _shape(kind):
             faults.append(
                 f"table_name: {kind.table_name} is the table of {other.name}, whose fields or partition differ; "
-                "name another table"
+                f"name another table, or make both alike while one is disabled (lemonade types disable {other.name})"
             )
         if kind.config.summary and other.config.summary and kind.config.summary.table == other.config.summary.table:
             faults.append(
@@ -127,52 +127,6 @@ def _shape(kind: FileType) -> tuple[object, ...]:
     """What two types that share a table must have in common."""
     fields = kind.definition.fields if kind.definition else ()
     return ({field.name: field.type for field in fields}, kind.config.partition)
-
-
-def changes(old: FileType, new: FileType) -> tuple[list[str], bool]:
-    """What changed that may not (in words), and whether fields were added."""
-    later = "is not built yet; register another type"
-    faults: list[str] = []
-    if new.table_name != old.table_name:
-        faults.append(f"table_name: moving from {old.table_name} to {new.table_name} {later}")
-    if old.definition is None or new.definition is None:
-        return faults, False
-    fields = {field.name: field for field in new.definition.fields}
-    for field in old.definition.fields:
-        now = fields.pop(field.name, None)
-        if now is None:
-            faults.append(f'schema_definition: removing or renaming field "{field.name}" {later}')
-        elif changed := [
-            key for key in type(field).model_fields if key != "description" and getattr(field, key) != getattr(now, key)
-        ]:
-            faults.append(f'schema_definition: changing {", ".join(changed)} of field "{field.name}" {later}')
-    for field in fields.values():
-        if not field.nullable:
-            faults.append(
-                f'schema_definition: new field "{field.name}" must be nullable, for the rows that are there have none'
-            )
-    for key in ("primary_key", "root"):
-        if getattr(old.definition, key) != getattr(new.definition, key):
-            faults.append(f"schema_definition: changing {key} {later}")
-    if old.config.partition != new.config.partition:
-        faults.append(f"processing_config: changing partition_by {later}")
-    before, after = old.config.summary, new.config.summary
-    if before and after and before != after and before.table == after.table:
-        faults.append(f"processing_config: changing what {before.table} holds is not built yet; name another table")
-    return faults, bool(fields)
-
-
-def old_fields_first(raw: Any, old: Definition) -> Any:
-    """The definition with its old fields in their order, then the new ones: as the table's columns will be."""
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("fields"), list):
-        return raw
-    order = {field.name: number for number, field in enumerate(old.fields)}
-
-    def place(field: Any) -> int:
-        name = field.get("name") if isinstance(field, Mapping) else None
-        return order.get(name, len(order)) if isinstance(name, str) else len(order)
-
-    return {**raw, "fields": sorted(raw["fields"], key=place)}
 
 
 def storable(text: str) -> str:

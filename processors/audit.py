@@ -28,6 +28,7 @@ from metadata.settings import Settings
 from metadata.states import FileState
 from processors.lake import Lake
 from processors.lineage import Lineage, LineageReader
+from processors.quarantine import TABLE as QUARANTINE
 
 KINDS = ("processing", "held", "failed", "error", "duplicate", "undone")
 _JUST_ARRIVED_SECONDS = 60.0  # a claim moves its file first and writes the row afterwards
@@ -104,6 +105,7 @@ class Audit:
     tables: int = 0
     data_files: int = 0
     rows: int = 0
+    rejected: int = 0  #: rows of the quarantine
     files_in_work: int = 0
     batches_in_work: int = 0
     operations_in_work: int = 0
@@ -143,6 +145,14 @@ def audit(
         result.findings = [finding for finding in result.findings if (finding.code, finding.thing) in seen]
     result.seconds = clock.monotonic() - began
     return result
+
+
+class _BatchCommit(NamedTuple):
+    """What a batch added to one table."""
+
+    batch: BatchRow
+    rows: int
+    snapshot_id: int | None
 
 
 class _Seen(NamedTuple):
@@ -277,6 +287,9 @@ class _Look:
             if file.records != (file.rows or 0) + (file.rejected or 0):
                 sums = f"{file.rows} rows + {file.rejected} rejected"
                 self._find(Code.COUNTS_DISAGREE, f"{_named(file)}, records", sums, f"{file.records} records")
+            if file.rows_in_quarantine < 0:
+                taken = f"{file.replayed} replayed + {file.discarded} discarded"
+                self._find(Code.COUNTS_DISAGREE, f"{_named(file)}, rejected", taken, f"{file.rejected} rejected")
             entry = entries.get((file.batch_id or "", file.id))
             if entry is None:
                 self._find(Code.COUNTS_DISAGREE, f"{_named(file)}, batch", "a batch that has it", file.batch_id)
@@ -305,8 +318,22 @@ class _Look:
             "records": (batch.records, sum(entry.records or 0 for entry in of)),
             "rows": (batch.expected_rows, sum(entry.rows or 0 for entry in of)),
             "rejected": (batch.rejected, sum(entry.rejected or 0 for entry in of)),
-            "rows of its data files": (batch.expected_rows, self.books.data_file_rows.get(batch.id, 0)),
+            "rows of its data files": (
+                batch.expected_rows,
+                self.books.data_file_rows.get((batch.id, batch.table_name), 0),
+            ),
+            "quarantine_rows": (
+                batch.quarantine_rows,
+                sum(entry.rejected or 0 for entry in of if entry.outcome == FileState.LOADED),
+            ),
+            "rows of its quarantine's data files": (
+                batch.quarantine_rows,
+                self.books.data_file_rows.get((batch.id, QUARANTINE), 0),
+            ),
         }
+        if batch.quarantine_rows is not None:
+            rejected = sums["rejected"][1]
+            sums["reasons of its rejected records"] = (self.books.reasons.get(batch.id, 0), rejected)
         for what, (said, counted) in sums.items():
             if (said or 0) != counted:
                 self._find(Code.COUNTS_DISAGREE, f"batch {batch.id}, {what}", f"{counted} in its files", said)
@@ -318,50 +345,61 @@ class _Look:
             kind for kind in self.registry.read().types if self.scope.file_type in (None, kind.name) and kind.definition
         ]
         loaded = {batch.table_name for batch in self.books.batches.values() if batch.expected_rows}
+        has_rejected = any(batch.quarantine_rows for batch in self.books.batches.values())
         expected: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
         for file in self.books.files:
             batch = self.books.batches.get(file.batch_id or "")
             if file.state in _HAVE_ROWS and batch is not None and not self.books.in_work(file):
-                expected[batch.table_name][(batch.id, file.id)] = file.rows or 0
+                expected[batch.table_name][(batch.id, file.id)] = file.rows_in_table
+                if file.rejected:
+                    expected[QUARANTINE][(batch.id, file.id)] = file.rows_in_quarantine
         for name in sorted(loaded | {kind.table_name for kind in kinds}):
             self._table(name, expected[name], must_exist=name in loaded)
+        self._table(QUARANTINE, expected[QUARANTINE], must_exist=has_rejected)
         summaries = {f"summary.{kind.config.summary.table}" for kind in kinds if kind.config.summary}
         for name in sorted(summaries):
             self._table(name, None, must_exist=False)
 
     def _table(self, name: str, expected: Counter[tuple[str, str]] | None, *, must_exist: bool) -> None:
         """Compare one table with the rows it must have; None: only its data files are looked at."""
-        batches = [batch for batch in self.books.batches.values() if batch.table_name == name and not batch.in_work]
+        is_quarantine = name == QUARANTINE
+        commits = [
+            _BatchCommit(batch, batch.quarantine_rows or 0, batch.quarantine_snapshot_id)
+            if is_quarantine
+            else _BatchCommit(batch, batch.expected_rows or 0, batch.snapshot_id)
+            for batch in self.books.batches.values()
+            if not batch.in_work and (is_quarantine or batch.table_name == name)
+        ]
         try:
             lineage = self.reader.read(name)
         except TypeStopped as broken:
             self._find(Code.TABLE_BROKEN, f"table {name}", "its own files", broken.message)
             return
         if lineage is None:
-            if must_exist and any(batch.expected_rows and batch.state == "settled" for batch in batches):
+            if must_exist and any(commit.rows and commit.batch.state == "settled" for commit in commits):
                 self._find(Code.TABLE_MISSING, f"table {name}", f"{sum((expected or {}).values())} rows", "no table")
             return
         self.audit.tables += 1
         self.audit.data_files += lineage.data_files
         for bad in lineage.bad:
             self._find(Code(bad.code), f"data file {bad.path} of {name}", f"{bad.rows} rows", bad.found)
-        gone = self._snapshots(name, lineage, batches)
+        gone = self._snapshots(name, lineage, commits)
         if expected is not None:
             self._rows(name, expected, lineage, gone)
 
-    def _snapshots(self, name: str, lineage: Lineage, batches: list[BatchRow]) -> set[str]:
+    def _snapshots(self, name: str, lineage: Lineage, commits: list[_BatchCommit]) -> set[str]:
         """Snapshots of settled batches and operations that were rolled back; the ids of those batches."""
         gone = set()
-        for batch in batches:
-            if batch.snapshot_id in lineage.rolled_back:
+        for batch, rows, snapshot_id in commits:
+            if snapshot_id in lineage.rolled_back:
                 gone.add(batch.id)
-                thing = f"snapshot {batch.snapshot_id} of batch {batch.id} in {name}"
-                self._find(
-                    Code.SNAPSHOT_GONE, thing, f"{batch.expected_rows} rows in the table's history", "rolled back"
-                )
+                thing = f"snapshot {snapshot_id} of batch {batch.id} in {name}"
+                self._find(Code.SNAPSHOT_GONE, thing, f"{rows} rows in the table's history", "rolled back")
         for operation in self.books.operations:
-            if operation.table_name == name and not operation.in_work and operation.snapshot_id in lineage.rolled_back:
-                thing = f"snapshot {operation.snapshot_id} of {operation.kind} {operation.id} in {name}"
+            snapshot_id = operation.quarantine_snapshot_id if name == QUARANTINE else operation.snapshot_id
+            is_here = name in (operation.table_name, QUARANTINE)
+            if is_here and not operation.in_work and snapshot_id in lineage.rolled_back:
+                thing = f"snapshot {snapshot_id} of {operation.kind} {operation.id} in {name}"
                 self._find(Code.SNAPSHOT_GONE, thing, "it in the table's history", "rolled back")
         return gone
 
@@ -370,7 +408,10 @@ class _Look:
         short: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
         for (batch_id, file_id), rows in expected.items():
             found = lineage.pairs.get((batch_id, file_id), 0)
-            self.audit.rows += min(rows, found)
+            if name == QUARANTINE:
+                self.audit.rejected += min(rows, found)
+            else:
+                self.audit.rows += min(rows, found)
             if found < rows:
                 short[batch_id].append((file_id, rows, found))
             elif found > rows:

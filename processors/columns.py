@@ -6,35 +6,52 @@ values that are at fault by building ever smaller columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, time
 from decimal import Decimal
 from itertools import accumulate, chain
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from metadata.definition import Definition, Field, FieldType, decimal_digits, fit_decimal
-from processors.schema import NULL, arrow_type
+from metadata.definition import Definition, Field, FieldType, decimal_digits
+from metadata.faults import show
+from metadata.json_values import EPOCH_MICROSECONDS, EPOCH_RANGE, cut_fraction, fit_decimal
+from metadata.reject_codes import RejectCode
+from processors.constraints import Constraints
+from processors.schema import NULL, arrow_type, json_type
 
 Build = Callable[[list[Any]], pa.Array]
 
 _SEPARATOR = b"\x1f"  # no JSON text can hold it: control characters are escaped
+_PART = 256  # texts
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
-_FIRST_MICROSECOND = -62_135_596_800_000_000  # year 1
-_LAST_MICROSECOND = 253_402_300_799_999_999  # year 9999
+_FINER = r"(\.\d{6})\d+"  # digits beyond microseconds are cut off: rounded, they could make another day
+_FIRST_MICROSECOND, _LAST_MICROSECOND = EPOCH_RANGE[0] * 10**6, (EPOCH_RANGE[1] + 1) * 10**6 - 1
+_Time = Annotated[time, msgspec.Meta(tz=False)]
+_MICROSECONDS = len("12:00:00.123456")
+_BLANKS = " \t\r\n"
+OUT_OF_RANGE = re.compile(r"Number out of range|Expected `\w+` [<>]")
+"""How msgspec begins to say that a number is too small or too large."""
+
 _string = msgspec.json.Decoder(str)
 
 
 class ColumnError(ValueError):
-    """A value that its column cannot take; `code` is that of a rejected record."""
+    """A value that its column cannot take; `code` is that of a rejected record.
 
-    def __init__(self, code: str, message: str) -> None:
+    `rows`, when it is known, are the indexes of all values with the same kind of fault; there may be others of another.
+    The message is about the first of them.
+    """
+
+    def __init__(self, code: RejectCode, message: str, rows: Sequence[int] | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.rows = rows
 
 
 FAULTS = (ColumnError, pa.ArrowException, msgspec.MsgspecError, ValueError, OverflowError, TypeError)
@@ -47,7 +64,8 @@ class Columns:
     def __init__(self, definition: Definition) -> None:
         self.fields = definition.fields
         self._columns = [
-            (field, attrgetter(f"f{number}"), _builder(field)) for number, field in enumerate(definition.fields)
+            (field, attrgetter(f"f{number}"), _builder(field), Constraints(field))
+            for number, field in enumerate(definition.fields)
         ]
 
     def build(self, records: Sequence[msgspec.Struct]) -> list[pa.Array]:
@@ -56,20 +74,25 @@ class Columns:
 
     def column(self, number: int, records: Sequence[msgspec.Struct]) -> pa.Array:
         """The array of one field; raises one of FAULTS when any value does not fit."""
-        field, value_of, build = self._columns[number]
+        field, value_of, build, constraints = self._columns[number]
         array = build(list(map(value_of, records)))
         if isinstance(array, pa.ChunkedArray):
-            raise ColumnError("out_of_range", "more than 2 GiB in one column")
+            raise ColumnError(RejectCode.OUT_OF_RANGE, "more than 2 GiB in one column")
         if array.null_count and not field.nullable:
-            raise ColumnError("null_not_allowed", "it is null")
+            raise ColumnError(RejectCode.NULL_NOT_ALLOWED, "it is null", _rows(array.is_null()))
+        if constraints and (broken := constraints.broken(array)):
+            rows, reason = broken
+            raise ColumnError(RejectCode.CONSTRAINT_FAILED, reason, rows)
         return array
 
 
 def _builder(field: Field) -> Build:
-    if field.coerce:
+    if field.coerce and field.type == "string":
         return _coerced
+    if field.coerce and not decimal_digits(field.type):  # decimals take their text anyway
+        return _coerced_numbers(field.type)
     if field.format is not None:
-        scale = 1e6 if field.format == "epoch_s" else 1e3
+        scale = EPOCH_MICROSECONDS[field.format]
         return lambda values: _epoch(values, scale)
     return _build(field.type)
 
@@ -89,6 +112,8 @@ def _build(type_: FieldType, required: bool = False) -> Build:
             return _required_json if required else _json
         case "timestamp":
             return _timestamps
+        case "time":
+            return _times
         case "float":
             return _floats
         case "uuid":
@@ -108,7 +133,7 @@ def _json(raws: list[Any]) -> pa.Array:
 def _required_json(raws: list[Any]) -> pa.Array:
     array = _json(raws)
     if array.null_count and any(isinstance(raw, msgspec.Raw) and bytes(raw) == NULL for raw in raws):
-        raise ColumnError("null_not_allowed", "it holds a null")  # other nulls stand for structs that are null
+        raise ColumnError(RejectCode.NULL_NOT_ALLOWED, "it holds a null")  # other nulls stand for structs that are null
     return array
 
 
@@ -116,7 +141,8 @@ def _coerced(raws: list[Any]) -> pa.Array:
     """Strings by their text, numbers and booleans by their JSON text."""
     array, joined = _joined(raws)
     if _SEPARATOR + b"{" in joined or _SEPARATOR + b"[" in joined:
-        raise ColumnError("wrong_type", "Expected a string, number or boolean, got an object or array")
+        rows = _rows(pc.or_(pc.starts_with(array, "{"), pc.starts_with(array, "[")))
+        raise ColumnError(RejectCode.WRONG_TYPE, "Expected a string, number or boolean, got an object or array", rows)
     if b'"' not in joined:
         return array
     # Where nothing is escaped, the only quotes are those around strings.
@@ -128,6 +154,44 @@ def _coerced(raws: list[Any]) -> pa.Array:
     return pc.replace_with_mask(plain, escaped, pa.array(texts, pa.string()))
 
 
+def _coerced_numbers(type_: FieldType) -> Build:
+    """Numbers and booleans, and texts that hold one: as if the quotes were not there."""
+    build, one = _build(type_), json_type(type_)
+    many = msgspec.json.Decoder(list[one])  # type: ignore[valid-type] # made at run time
+
+    def numbers(values: list[Any]) -> pa.Array:
+        rows = [row for row, value in enumerate(values) if type(value) is str]
+        if not rows:
+            return build(values)
+        texts = [values[row] for row in rows]
+        joined = ",".join(texts)
+        try:
+            found = [] if any(blank in joined for blank in _BLANKS) else many.decode(f"[{joined}]")
+        except msgspec.DecodeError:
+            found = []
+        if len(found) != len(texts):
+            faults = [(row, fault) for row, text in zip(rows, texts, strict=True) if (fault := _text_fault(text, one))]
+            row, code = faults[0]
+            raise ColumnError(code, f"Expected `{type_}`, got the text {show(values[row])}", [row for row, _ in faults])
+        values = list(values)
+        for row, number in zip(rows, found, strict=True):
+            values[row] = number
+        return build(values)
+
+    return numbers
+
+
+def _text_fault(text: str, type_: Any) -> RejectCode | None:
+    """The code of a text that holds no value of that type."""
+    try:
+        msgspec.json.decode(text, type=type_)
+    except msgspec.ValidationError as error:
+        return RejectCode.OUT_OF_RANGE if OUT_OF_RANGE.match(str(error)) else RejectCode.WRONG_TYPE
+    except msgspec.DecodeError:
+        return RejectCode.WRONG_TYPE
+    return RejectCode.WRONG_TYPE if any(blank in text for blank in _BLANKS) else None
+
+
 def _joined(raws: list[Any]) -> tuple[pa.Array, bytes]:
     """Raw JSON values as one string array, made in one go: a Python object a value would cost three times as much.
 
@@ -137,15 +201,16 @@ def _joined(raws: list[Any]) -> tuple[pa.Array, bytes]:
         return pa.array([], pa.string()), b""
     joined = _SEPARATOR.join([b"", *raws])
     if len(joined) >= 2**31:
-        raise ColumnError("out_of_range", "more than 2 GiB in one column")
+        raise ColumnError(RejectCode.OUT_OF_RANGE, "more than 2 GiB in one column")
     whole = pa.array([memoryview(joined)[1:]], pa.binary())
     try:
         checked = whole.cast(pa.string())
     except pa.ArrowInvalid as error:
-        raise ColumnError("bad_text", "its text is no UTF-8") from error
+        rows = [row for row, raw in enumerate(raws) if not _is_utf8(raw)]
+        raise ColumnError(RejectCode.BAD_TEXT, "its text is no UTF-8", rows) from error
     texts = pc.split_pattern(checked, _SEPARATOR.decode()).flatten()
     if len(texts) != len(raws):
-        raise ColumnError("bad_text", "Expected JSON, got a control character")
+        raise ColumnError(RejectCode.BAD_TEXT, "Expected JSON, got a control character")
     if _SEPARATOR + NULL in joined:
         texts = pc.if_else(pc.equal(texts, NULL.decode()), None, texts)
     return texts, joined
@@ -158,40 +223,79 @@ def _timestamps(values: list[str | None]) -> pa.Array:
     the forms in which it cannot, and msgspec all others.
     """
     texts = pa.array(values, pa.string())
-    try:
+    array = _parse_common_forms(texts)
+    if array is None and pc.any(pc.match_substring_regex(texts, _FINER)).as_py():
+        texts = pc.replace_substring_regex(texts, _FINER, r"\1")
         array = _parse_common_forms(texts)
-    except pa.ArrowInvalid:
-        array = None
     if array is None:
-        array = pa.array(msgspec.convert(values, list[datetime | None]), _TIMESTAMP)
-    ends = pc.min_max(array.view(pa.int64()))
+        array = pa.array(_converted(texts.to_pylist(), datetime), _TIMESTAMP)
+    microseconds = array.view(pa.int64())
+    ends = pc.min_max(microseconds)
     if (
         ends["min"].is_valid
         and not _FIRST_MICROSECOND <= ends["min"].as_py() <= ends["max"].as_py() <= _LAST_MICROSECOND
     ):
-        raise ColumnError("out_of_range", "Expected a time in the years 1 to 9999, UTC")
+        beyond = pc.or_(pc.less(microseconds, _FIRST_MICROSECOND), pc.greater(microseconds, _LAST_MICROSECOND))
+        raise ColumnError(RejectCode.OUT_OF_RANGE, "Expected a time in the years 1 to 9999, UTC", _rows(beyond))
     return array
 
 
 def _parse_common_forms(texts: pa.Array) -> pa.Array | None:
+    """The times, or None when Arrow cannot be trusted with their form or does not take one of them."""
     shortest = pc.min(pc.binary_length(texts)).as_py()
-    for zone, length in (("Z", 20), ("+00:00", 25)):
-        if pc.all(pc.ends_with(texts, zone), min_count=0).as_py():
-            return texts.cast(_TIMESTAMP) if shortest is None or shortest >= length else None
-    if shortest >= 19:
-        return texts.cast(pa.timestamp("us")).cast(_TIMESTAMP)  # refuses any zone
+    try:
+        for zone, length in (("Z", 20), ("+00:00", 25)):
+            if pc.all(pc.ends_with(texts, zone), min_count=0).as_py():
+                return texts.cast(_TIMESTAMP) if shortest is None or shortest >= length else None
+        if shortest >= 19:
+            return texts.cast(pa.timestamp("us")).cast(_TIMESTAMP)  # refuses any zone
+    except pa.ArrowInvalid:
+        return None
     return None
 
 
-def _epoch(values: list[float | None], scale: float) -> pa.Array:
-    microseconds = pc.round(pc.multiply(pa.array(values, pa.float64()), scale))
-    return microseconds.cast(pa.int64()).cast(_TIMESTAMP)
+def _times(values: list[str | None]) -> pa.Array:
+    """RFC 3339 times without a zone."""
+    texts = [text if text is None or len(text) <= _MICROSECONDS else cut_fraction(text) for text in values]
+    return pa.array(_converted(texts, _Time), pa.time64("us"))
+
+
+def _converted(texts: list[str | None], type_: Any) -> list[Any]:
+    """The texts as times of that type."""
+    optional = type_ | None
+    try:
+        return msgspec.convert(texts, list[optional])  # type: ignore[valid-type] # made at run time
+    except msgspec.ValidationError:
+        faults = list(_conversion_faults(texts, list[optional]))  # type: ignore[valid-type] # made at run time
+    raise ColumnError(RejectCode.BAD_TIMESTAMP, faults[0][1], [row for row, _ in faults])
+
+
+def _conversion_faults(texts: list[str | None], type_: Any) -> Iterator[tuple[int, str]]:
+    """Row and reason of each text that is no time; a part at a time, for one by one takes five times as long."""
+    start = 0
+    while start < len(texts):
+        try:
+            msgspec.convert(texts[start : start + _PART], type_)
+            start += _PART
+        except msgspec.ValidationError as error:
+            reason, _, place = str(error).partition(" - at `$[")
+            start += int(place.partition("]")[0])
+            yield start, reason
+            start += 1
+
+
+def _epoch(values: list[float | None], scale: int) -> pa.Array:
+    """Whole units apart from their fraction: together they have more digits than a double."""
+    numbers = pa.array(values, pa.float64())
+    whole = pc.floor(numbers)
+    fraction = pc.round(pc.multiply(pc.subtract(numbers, whole), float(scale))).cast(pa.int64())
+    return pc.add(pc.multiply(whole.cast(pa.int64()), scale), fraction).cast(_TIMESTAMP)
 
 
 def _floats(values: list[float | None]) -> pa.Array:
     array = pa.array(values, pa.float32())
-    if pc.any(pc.is_inf(array)).as_py():
-        raise ColumnError("out_of_range", "Expected `float` of 32 bits")
+    if pc.any(infinite := pc.is_inf(array)).as_py():
+        raise ColumnError(RejectCode.OUT_OF_RANGE, "Expected `float` of 32 bits", _rows(infinite))
     return array
 
 
@@ -199,11 +303,38 @@ def _decimals(values: list[Decimal | None], precision: int, scale: int) -> pa.Ar
     """Checked before Arrow sees them: it takes 1e-77 for nought and crashes the process on 1e-99999999."""
     try:
         fitting = [None if value is None else fit_decimal(value, precision, scale) for value in values]
-    except OverflowError as error:
-        raise ColumnError("out_of_range", f"the number {error}") from error
-    except ValueError as error:
-        raise ColumnError("bad_decimal", f"the text {error}") from error
+    except (OverflowError, ValueError):
+        faults = [
+            (row, fault) for row, value in enumerate(values) if (fault := _decimal_fault(value, precision, scale))
+        ]
+        (_, (code, reason)), rows = faults[0], [row for row, _ in faults]
+        raise ColumnError(code, reason, rows) from None
     return pa.array(fitting, pa.decimal128(precision, scale))
+
+
+def _decimal_fault(value: Decimal | None, precision: int, scale: int) -> tuple[RejectCode, str] | None:
+    try:
+        if value is not None:
+            fit_decimal(value, precision, scale)
+    except OverflowError as error:
+        return RejectCode.OUT_OF_RANGE, f"the number {error}"
+    except ValueError as error:
+        return RejectCode.BAD_DECIMAL, f"the text {error}"
+    return None
+
+
+def _rows(mask: pa.Array) -> list[int]:
+    """Where the mask is true."""
+    found: list[int] = pc.indices_nonzero(pc.fill_null(mask, False)).to_pylist()
+    return found
+
+
+def _is_utf8(raw: Any) -> bool:
+    try:
+        str(raw, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _uuids(values: list[Any]) -> pa.Array:
@@ -262,6 +393,6 @@ def _mask(values: Sequence[Any]) -> pa.Array:
     return pa.array([value is None for value in values], pa.bool_())
 
 
-def column_code(type_: FieldType) -> str:
+def column_code(type_: FieldType) -> RejectCode:
     """The code of a rejected record when only Arrow says that a value does not fit."""
-    return "bad_text" if type_ in ("string", "json", "binary") else "out_of_range"
+    return RejectCode.BAD_TEXT if type_ in ("string", "json", "binary") else RejectCode.OUT_OF_RANGE

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from metadata.definition import Definition
+from metadata.definition import JSON_KEY, Definition
 from metadata.errors import FileRefused
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -19,6 +19,7 @@ _ESCAPES = re.compile(
     rb"\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 _BLANK = b" \t\r\n"
+_PACKED = {b"\x1f\x8b": ("gzip", ".json.gz"), b"\x28\xb5\x2f\xfd": ("zstd", ".json.zst")}
 
 _any_value = msgspec.json.Decoder(msgspec.Raw)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -42,6 +43,8 @@ class Content:
         # The path to the records is spelt out as structs around them, so that one pass does for the whole document.
         paths = [self.root] if self.root else []
         paths += [(key,) for key in self.keys if key not in self.root[:1]]
+        if not all(JSON_KEY.fullmatch(key) for path in paths for key in path):
+            paths = []  # a file's name may hold what a struct cannot spell: `split` finds it
         self._depths = [len(path) for path in paths]
         wrapper = msgspec.defstruct(
             "Document",
@@ -187,8 +190,11 @@ def _malformed(data: bytes, error: Exception) -> FileRefused:
         hint = '; several documents in one file are JSON lines: name it ".jsonl"'
     elif "truncated" in reason:
         reason = f"it ends in the middle of a value (byte {len(data)})"
-    elif data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    elif data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:2]:
         hint = "; it looks like UTF-16, JSON is UTF-8"
+    elif data[:4] in _PACKED or data[:2] in _PACKED:
+        kind, ending = _PACKED.get(data[:4]) or _PACKED[data[:2]]
+        hint = f'; it looks like {kind}: name it "{ending}"'
     return FileRefused(f"it is no JSON: {reason}{hint}", code="malformed")
 
 

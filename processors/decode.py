@@ -1,42 +1,52 @@
 """Bytes of source files → Arrow columns and rejected records; pure, no Spark.
 
 A file is decoded in one pass into structs, a group of files becomes columns in one go. Only where that fails, the slow
-way finds the record that is to blame: first the file is split into raw records, then each goes through the same record
-decoder, then the column that Arrow refused is halved until the value is found.
+way finds the record that is to blame: the file is split into raw records and each goes through the same record decoder;
+and of a column that Arrow refused, the values that are at fault are looked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import compress, repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from metadata.definition import Definition, Field
+from metadata.definition import Definition, UnknownFields
 from metadata.errors import FileRefused
-from processors.columns import FAULTS, ColumnError, Columns, column_code
-from processors.content import BROKEN, Content, first_fault
-from processors.reasons import Reasons
-from processors.schema import decoder_type
+from metadata.reject_codes import RejectCode
+from metadata.rejects import RejectReason, UnknownKey
+from processors.column_faults import Fault, TooLarge, sound_columns
+from processors.columns import Columns
+from processors.records import RecordReader, Records
+from processors.rejects import NO_LIMITS, Rejected, RejectLimits, Rejects
+
+if TYPE_CHECKING:
+    from processors.dedupe import KnownKeys
+
+__all__ = [
+    "Decoded",
+    "DecodedGroup",
+    "DecodedRecords",
+    "Decoder",
+    "FileResult",
+    "RecordColumns",
+    "RejectLimits",
+    "Rejected",
+    "decompress",
+]
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 64 * 1024 * 1024
 _PIECE = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_DEFAULT_LIMITS = RejectLimits()
 
-
-@dataclass(frozen=True)
-class Rejected:
-    """One bad record; `message` names record and field, `raw` is its JSON as it stood in the file."""
-
-    record_no: int  #: from 1; JSON lines do not count blank lines
-    field: str | None  #: the definition's field; None when the record as a whole is at fault
-    code: str
-    message: str
-    raw: bytes
+_Numbers = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -44,28 +54,37 @@ class Decoded:
     """One file: the columns of its good records in definition order, and its bad records."""
 
     columns: list[pa.Array]
-    record_nos: Sequence[int]  #: of the good records, a range when all are good
+    rescued: pa.Array | None  #: strings, a JSON object or null a record; None: all null
+    record_nos: Sequence[int]  #: of the good records
     records: int  #: good and bad
     rejected: list[Rejected]
 
 
 @dataclass
 class FileResult:
-    """What `decode_many` made of one file; it has rows in the batches only when it is `clean`."""
+    """What `decode_many` made of one file; its good records are in the batches, unless it is refused or over_limit.
 
-    records: int = 0
+    `rejected` holds every rejected record of a file whose good ones are loaded. Of a file that is `over_limit` it holds
+    only the first of each code and field, without `raw`: count with `rejected_count` and `reasons`.
+    """
+
+    records: int = 0  #: good and bad
     rejected: list[Rejected] = field(default_factory=list)
+    rejected_count: int = 0  #: of all rejected records, also those that `rejected` leaves out
+    reasons: tuple[RejectReason, ...] = ()  #: of all rejected records, most frequent first
     refused: FileRefused | None = None
-
-    @property
-    def clean(self) -> bool:
-        """Whether every record is good, so that all of them stand in the batches."""
-        return self.refused is None and not self.rejected
+    over_limit: bool = False  #: more records are rejected than the type allows: none is loaded
+    unknown: tuple[UnknownKey, ...] = ()  #: keys that the schema has not, most frequent first
 
     @property
     def rows(self) -> int:
         """How many rows of the batches are this file's."""
-        return self.records if self.clean else 0
+        return 0 if self.refused or self.over_limit else self.records - self.rejected_count
+
+    @property
+    def clean(self) -> bool:
+        """Whether every record is good."""
+        return self.refused is None and not self.rejected
 
 
 @dataclass
@@ -77,6 +96,7 @@ class RecordColumns:
 
     columns: list[pa.Array]
     runs: list[tuple[int, int, int]]
+    rescued: pa.Array | None = None  #: strings, a JSON object or null a record; None: all null
 
     @property
     def rows(self) -> int:
@@ -98,204 +118,229 @@ class RecordColumns:
 
 @dataclass
 class DecodedGroup:
-    """What `decode_many` returns: a result a file, in the order given, and the columns of the clean ones."""
+    """What `decode_many` returns: a result a file, in the order given, and the columns of their good records."""
 
     files: list[FileResult] = field(default_factory=list)
     batches: list[RecordColumns] = field(default_factory=list)
 
 
 @dataclass
-class _Pending:
-    """A decoded file whose columns are not built yet."""
+class DecodedRecords:
+    """What `decode_records` returns: columns of the good records, in definition order, and the rejected ones."""
+
+    columns: list[pa.Array]
+    rescued: pa.Array | None  #: strings, a JSON object or null a record; None: all null
+    good: list[int]  #: whose rows these are: indexes of the records that were given
+    rejected: list[Rejected]  #: their `record_no` is their index + 1
+
+
+@dataclass
+class _File:
+    """A file that was read and whose columns are not built yet."""
 
     index: int
     data: bytes
     lines: bool
-    records: list[Any]
+    records: Records
+    rejects: Rejects
+    raws: Sequence[Any] | None = None  #: its records as raw JSON, once they are needed
+
+
+class _Rows(NamedTuple):
+    """Rows of a group of files: of each its rescued JSON, its file's place in the group and its record's number."""
+
+    rescued: list[str | None] | None  #: None: nothing is
+    files: _Numbers
+    numbers: _Numbers
+
+    def chosen(self, which: slice | npt.NDArray[np.bool_]) -> _Rows:
+        """Some of them."""
+        rescued = self.rescued
+        if rescued is not None:
+            rescued = rescued[which] if isinstance(which, slice) else list(compress(rescued, which))
+        return _Rows(rescued, self.files[which], self.numbers[which])
+
+    def of_file(self, place: int) -> range:
+        """Those of one file: they stand together."""
+        return range(*np.searchsorted(self.files, [place, place + 1]).tolist())
+
+
+_Built = tuple[list[pa.Array], pa.Array | None, _Rows]
+"""The definition's columns and the rescued one of these rows."""
 
 
 class Decoder:
-    """Decodes the source files of one type; makes its struct and decoders once, so keep it.
+    """Decodes the source files of one type; makes its structs and decoders once, so keep it.
 
-    `keys` name the type inside a document: its file type, its table's name without namespace, its patterns.
+    `keys` name the type inside a document: its file type, its table's name without namespace, its patterns. With
+    `known`, `decode_many` rejects records whose primary key is there already, and adds those of the others.
     """
 
-    def __init__(self, definition: Definition, keys: Sequence[str]) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        keys: Sequence[str],
+        *,
+        unknown_fields: UnknownFields = UnknownFields.RESCUE,
+        limits: RejectLimits = _DEFAULT_LIMITS,
+        known: KnownKeys | None = None,
+    ) -> None:
         self.definition = definition
-        record = decoder_type(definition)
-        self._record = msgspec.json.Decoder(record)
-        self._content = Content(definition, keys, record)
+        self._known = known
+        self._limits = limits
+        self._reader = RecordReader(definition, keys, unknown_fields)
         self._columns = Columns(definition)
-        self._reasons = Reasons(definition)
 
     def decode(self, data: bytes | memoryview, lines: bool) -> Decoded:
-        """One file's bytes, decompressed; `lines` says whether it is JSON lines.
+        """One file's bytes, decompressed, whatever the limits; `lines` says whether it is JSON lines.
 
         Raises FileRefused: `empty`, `malformed` or `wrong_shape`.
         """
-        data = _text(data)
-        try:
-            records = self._read(data, lines)
-        except BROKEN:
-            records = None
-        good: list[Any]
-        numbers: Sequence[int]
-        rejected: list[Rejected]
-        if records is None:
-            good, numbers, rejected = self._read_one_by_one(data, lines)
-        else:
-            good, numbers, rejected = records, range(1, len(records) + 1), []
-        count = len(good) + len(rejected)
-        try:
-            columns = self._columns.build(good)
-        except FAULTS:
-            faults = self._column_faults(good)
-            if not faults:  # every value fits, all of them together do not
-                raise FileRefused("its values of one field exceed 2 GiB; split the file", code="too_large") from None
-            raws = self._split(data, lines)
-            for index, (bad, code, reason) in faults.items():
-                number = numbers[index]
-                rejected.append(self._rejected(number, bad, code, reason, raws[number - 1]))
-            rejected.sort(key=lambda one: one.record_no)
-            numbers = [number for index, number in enumerate(numbers) if index not in faults]
-            columns = self._columns.build([record for index, record in enumerate(good) if index not in faults])
-        return Decoded(columns, numbers, count, rejected)
+        file = self._read(0, data, lines, NO_LIMITS)
+        columns, rescued, rows = self._whole(file)
+        rejected = file.rejects.rejected()
+        return Decoded(columns, rescued, rows.numbers.tolist(), len(rows.numbers) + len(rejected), rejected)
+
+    def decode_records(self, raws: Sequence[bytes]) -> DecodedRecords:
+        """Single records, each as it stood in a file: every one is judged as it would be there.
+
+        Their columns must fit in memory, and none exceed 2 GiB.
+        """
+        rejects = Rejects(NO_LIMITS, len(raws))
+        file = _File(0, b"", False, self._reader.read_each(raws, rejects), rejects, raws)
+        columns, rescued, rows = self._whole(file)
+        return DecodedRecords(columns, rescued, (rows.numbers - 1).tolist(), rejects.rejected())
 
     def decode_many(self, files: Iterable[tuple[bytes, bool]]) -> DecodedGroup:
         """Many files, each as (bytes, whether JSON lines); the way to decode everything that goes into one partition.
 
-        The files are taken one after another, so an iterator keeps few of them in memory. Nothing of a file with a
-        rejected record or a refusal is in the batches; its `FileResult` says why, with all its rejected records.
+        The files are taken one after another, so an iterator keeps few of them in memory. The good records of a file
+        are in the batches, unless it is refused or holds more rejected ones than the limits allow; its `FileResult`
+        says why.
         """
         group = DecodedGroup()
-        pending: list[_Pending] = []
+        pending: list[_File] = []
         rows = size = 0
-        for index, (given, lines) in enumerate(files):
-            result = FileResult()
-            group.files.append(result)
+        for index, (data, lines) in enumerate(files):
+            group.files.append(FileResult())
             try:
-                data = _text(given)
-                records = self._read(data, lines)
+                file = self._read(index, data, lines, self._limits)
             except FileRefused as refused:
-                result.refused = refused
+                group.files[index].refused = refused
                 continue
-            except BROKEN:
-                records = None
-            if records is None:
-                self._decode_alone(group, index, data, lines)
-                continue
-            result.records = len(records)
-            if records:
-                pending.append(_Pending(index, data, lines, records))
-            rows, size = rows + len(records), size + len(data)
+            pending.append(file)
+            rows, size = rows + len(file.records.structs), size + len(file.data)
             if rows >= BATCH_ROWS or size >= BATCH_BYTES:
                 self._flush(group, pending)
                 pending, rows, size = [], 0, 0
         self._flush(group, pending)
         return group
 
-    def _flush(self, group: DecodedGroup, pending: list[_Pending]) -> None:
-        """Columns of the group; when Arrow refuses them, without the files that are to blame."""
-        try:
-            group.batches += self._batches(pending)
-            return
-        except FAULTS:
-            clean = [file for file in pending if self._fits(file)]
-        if len(clean) < len(pending):
-            for file in pending:
-                if file not in clean:
-                    self._decode_alone(group, file.index, file.data, file.lines)
-            self._flush(group, clean)
-        else:  # too much for one column, though each file by itself is not
-            for file in clean:
-                self._decode_alone(group, file.index, file.data, file.lines)
+    def _read(self, index: int, given: bytes | memoryview, lines: bool, limits: RejectLimits) -> _File:
+        data = _text(given)
+        records = self._reader.read(data, lines)
+        if records is not None:
+            return _File(index, data, lines, records, Rejects(limits, len(records.structs)))
+        raws = self._reader.split(data, lines)
+        rejects = Rejects(limits, len(raws))
+        return _File(index, data, lines, self._reader.read_each(raws, rejects), rejects, raws)
 
-    def _fits(self, file: _Pending) -> bool:
-        try:
-            self._columns.build(file.records)
-        except FAULTS:
-            return False
-        return True
+    def _flush(self, group: DecodedGroup, files: list[_File]) -> None:
+        """Columns and results of these files."""
+        built = list(self._build(files))
+        if self._known is not None:
+            built = self._without_known(self._known, files, built)
+        for file in files:
+            rejects = file.rejects
+            result = group.files[file.index]
+            result.records = rejects.records
+            result.rejected, result.rejected_count = rejects.rejected(), rejects.count
+            result.reasons, result.over_limit = rejects.reasons(), rejects.over_limit
+            result.unknown = file.records.unknown.most_frequent()
+        over = [place for place, file in enumerate(files) if file.rejects.over_limit]
+        for columns, rescued, rows in built:
+            if over:
+                kept = np.isin(rows.files, over, invert=True)
+                columns = [column.filter(pa.array(kept)) for column in columns]
+                rows, rescued = rows.chosen(kept), _filtered(rescued, kept)
+            if len(rows.numbers):
+                group.batches.append(RecordColumns(columns, _runs(files, rows), rescued))
 
-    def _batches(self, pending: list[_Pending]) -> list[RecordColumns]:
-        records = [record for file in pending for record in file.records]
-        if not records:
-            return []
-        size = sum(len(file.data) for file in pending)
-        count = max(1, round(len(records) / BATCH_ROWS), min(len(records), size // BATCH_BYTES))
-        step = -(-len(records) // count)
+    def _without_known(self, known: KnownKeys, files: Sequence[_File], built: Sequence[_Built]) -> list[_Built]:
+        """Reject records whose key is there already; of a file that is over its limits by then, none is there."""
+        keys = [known.keys(columns) for columns, _, _ in built]
+        kept = [np.ones(len(rows.numbers), bool) for _, _, rows in built]
+        for place, file in enumerate(files):
+            if file.rejects.over_limit:
+                continue
+            spots = [(part, row) for part, (_, _, rows) in enumerate(built) for row in rows.of_file(place)]
+            look = known.look(
+                [keys[part][row] for part, row in spots], [int(built[part][2].numbers[row]) for part, row in spots]
+            )
+            for position, where in look.there.items():
+                part, row = spots[position]
+                kept[part][row] = False
+                self._reject(files, built[part][2], {row: known.fault(built[part][0], row, where)})
+            if not file.rejects.over_limit:
+                known.add(look.new, file.index)
         return [
-            RecordColumns(self._columns.build(records[start : start + step]), list(_runs(pending, start, start + step)))
-            for start in range(0, len(records), step)
+            ([column.filter(pa.array(mask)) for column in columns], _filtered(rescued, mask), rows.chosen(mask))
+            for (columns, rescued, rows), mask in zip(built, kept, strict=True)
         ]
 
-    def _decode_alone(self, group: DecodedGroup, index: int, data: bytes, lines: bool) -> None:
-        result = group.files[index]
-        try:
-            decoded = self.decode(data, lines)
-        except FileRefused as refused:
-            result.refused = refused
+    def _whole(self, file: _File) -> _Built:
+        """The columns of one file, in one piece."""
+        built = list(self._build([file]))
+        if len(built) == 1:
+            return built[0]
+        columns = [pa.concat_arrays(parts) for parts in zip(*(columns for columns, _, _ in built), strict=True)]
+        rescued = None
+        if any(each is not None for _, each, _ in built):
+            rescued = pa.concat_arrays(
+                [pa.nulls(len(rows.numbers), pa.string()) if each is None else each for _, each, rows in built]
+            )
+        numbers = [number for _, _, rows in built for number in rows.numbers.tolist()]
+        rows = _Rows(None, np.zeros(len(numbers), np.int64), np.array(numbers, np.int64))
+        return columns or self._columns.build([]), rescued, rows
+
+    def _build(self, files: Sequence[_File]) -> Iterator[_Built]:
+        """The columns of these files, about BATCH_ROWS or BATCH_BYTES at a time; rejects what does not fit in them."""
+        structs = [struct for file in files for struct in file.records.structs]
+        if not structs:
             return
-        result.records, result.rejected = decoded.records, decoded.rejected
-        if result.rows:
-            group.batches.append(RecordColumns(decoded.columns, [(index, 1, result.rows)]))
+        rows = _rows(files)
+        size = sum(len(file.data) for file in files)
+        count = max(1, round(len(structs) / BATCH_ROWS), min(len(structs), size // BATCH_BYTES))
+        step = -(-len(structs) // count)
+        for start in range(0, len(structs), step):
+            part = slice(start, start + step)
+            yield from self._build_part(files, structs[part], rows.chosen(part))
 
-    def _read(self, data: bytes, lines: bool) -> list[Any] | None:
-        """All records in one pass; None or one of BROKEN when that cannot be done."""
-        if not lines:
-            return self._content.read(data)
-        decode = self._record.decode
-        return [decode(line) for line in data.split(b"\n") if line and not line.isspace()]
+    def _build_part(self, files: Sequence[_File], structs: Sequence[Any], rows: _Rows) -> Iterator[_Built]:
+        try:
+            rescued = None if rows.rescued is None else _strings(rows.rescued)
+            columns, faults = sound_columns(self._columns, structs)
+        except TooLarge:
+            middle = len(structs) // 2
+            if middle:
+                yield from self._build_part(files, structs[:middle], rows.chosen(slice(middle)))
+                yield from self._build_part(files, structs[middle:], rows.chosen(slice(middle, None)))
+                return
+            self._reject(files, rows, {0: Fault(None, RejectCode.OUT_OF_RANGE, "it holds more than 2 GiB")})
+            return
+        if faults:
+            self._reject(files, rows, faults)
+            sound = np.ones(len(structs), bool)
+            sound[list(faults)] = False
+            rows, rescued = rows.chosen(sound), _filtered(rescued, sound)
+        yield columns, rescued, rows
 
-    def _split(self, data: bytes, lines: bool) -> list[Any]:
-        if lines:
-            return [line for line in data.split(b"\n") if line and not line.isspace()]
-        return self._content.split(data)
-
-    def _read_one_by_one(self, data: bytes, lines: bool) -> tuple[list[Any], list[int], list[Rejected]]:
-        """The good records, their numbers, and the rejected ones."""
-        good: list[Any] = []
-        numbers: list[int] = []
-        rejected: list[Rejected] = []
-        for number, raw in enumerate(self._split(data, lines), start=1):
-            try:
-                good.append(self._record.decode(raw))
-                numbers.append(number)
-            except msgspec.ValidationError as error:
-                rejected.append(self._rejected(number, *self._reasons.of(error), raw))
-            except BROKEN as error:
-                fault = first_fault(bytes(raw)) if lines else None
-                code, reason = ("bad_text", _bad_text(error)) if fault is None else ("bad_line", str(fault))
-                rejected.append(self._rejected(number, None, code, reason, raw))
-        return good, numbers, rejected
-
-    def _column_faults(self, records: list[Any]) -> dict[int, tuple[Field, str, str]]:
-        """By index, the first field whose value Arrow does not take, the code and the reason."""
-        faults: dict[int, tuple[Field, str, str]] = {}
-
-        def halve(number: int, start: int, stop: int) -> None:
-            try:
-                self._columns.column(number, records[start:stop])
-            except FAULTS as error:
-                if stop - start == 1:
-                    field_ = self.definition.fields[number]
-                    faults.setdefault(start, (field_, *_column_reason(field_, error)))
-                    return
-                middle = (start + stop) // 2
-                halve(number, start, middle)
-                halve(number, middle, stop)
-
-        for number in range(len(self.definition.fields)):
-            halve(number, 0, len(records))
-        return faults
-
-    def _rejected(self, number: int, field_: Field | None, code: str, reason: str, raw: Any) -> Rejected:
-        where = f"record {number}"
-        if field_ is not None:
-            where += f', field "{field_.name}"'
-            if field_.key != field_.name:
-                where += f' (JSON key "{field_.key}")'
-        return Rejected(number, field_.name if field_ else None, code, f"{where}: {reason}", bytes(raw))
+    def _reject(self, files: Sequence[_File], rows: _Rows, faults: dict[int, Fault]) -> None:
+        for row, fault in sorted(faults.items()):
+            file, number = files[rows.files[row]], int(rows.numbers[row])
+            if file.raws is None:
+                file.raws = self._reader.split(file.data, file.lines)
+            file.rejects.add(number, *fault, file.raws[number - 1])
 
 
 def decompress(data: bytes, compression: str | None, limit: int) -> bytes:
@@ -330,29 +375,40 @@ def _text(data: bytes | memoryview) -> bytes:
     return text
 
 
-def _runs(pending: list[_Pending], start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Which records of which files stand in the rows from start to stop."""
-    before = 0
-    for file in pending:
-        first, last = max(start - before, 0), min(stop - before, len(file.records))
-        if first < last:
-            yield file.index, first + 1, last - first
-        before += len(file.records)
+def _rows(files: Sequence[_File]) -> _Rows:
+    counts = [len(file.records.structs) for file in files]
+    rescued = None
+    if any(file.records.rescued for file in files):
+        rescued = [text for file in files for text in file.records.rescued or repeat(None, len(file.records.structs))]
+    numbers = [
+        np.arange(numbers.start, numbers.stop) if isinstance(numbers, range) else np.array(numbers, np.int64)
+        for numbers in (file.records.numbers for file in files)
+    ]
+    return _Rows(rescued, np.repeat(np.arange(len(files)), counts), np.concatenate(numbers))
 
 
-def _column_reason(field_: Field, error: Exception) -> tuple[str, str]:
-    if isinstance(error, ColumnError):
-        return error.code, str(error)
-    if isinstance(error, msgspec.ValidationError):
-        return "bad_timestamp", str(error).partition(" - at ")[0]
-    if isinstance(error, msgspec.DecodeError | UnicodeError):
-        return "bad_text", _bad_text(error)
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    kind = field_.type["type"] if isinstance(field_.type, dict) else field_.type
-    return column_code(field_.type), f"Expected `{kind}`: {reason}"
+def _runs(files: Sequence[_File], rows: _Rows) -> list[tuple[int, int, int]]:
+    """Which records of which files the rows are, as runs of consecutive numbers."""
+    breaks = (np.diff(rows.files) != 0) | (np.diff(rows.numbers) != 1)
+    starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+    counts = np.diff(np.concatenate([starts, [len(rows.numbers)]]))
+    return [
+        (files[place].index, number, count)
+        for place, number, count in zip(
+            rows.files[starts].tolist(), rows.numbers[starts].tolist(), counts.tolist(), strict=True
+        )
+    ]
 
 
-def _bad_text(error: Exception) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"its text is no UTF-8: {error.reason}"
-    return "its text holds half of a surrogate pair"
+def _filtered(array: pa.Array | None, which: npt.NDArray[np.bool_]) -> pa.Array | None:
+    return None if array is None else array.filter(pa.array(which))
+
+
+def _strings(texts: list[str | None]) -> pa.Array:
+    try:
+        array = pa.array(texts, pa.string())
+    except pa.ArrowException as error:
+        raise TooLarge from error
+    if isinstance(array, pa.ChunkedArray):
+        raise TooLarge
+    return array

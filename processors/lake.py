@@ -15,6 +15,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from pyarrow.parquet import read_metadata
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
     CommitFailedException,
@@ -27,21 +28,22 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.io import PY_IO_IMPL, FileIO, load_file_io
-from pyiceberg.io.pyarrow import parquet_file_to_data_file, schema_to_pyarrow
+from pyiceberg.io.pyarrow import PYARROW_PARQUET_FIELD_ID_KEY, parquet_file_to_data_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, Table, Transaction
 from pyiceberg.table.metadata import TableMetadata, TableMetadataUtil
 from pyiceberg.table.update.snapshot import UpdateSnapshot, _SnapshotProducer
-from pyiceberg.types import NestedField
 from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
+from metadata.definition import Definition, FileType
 from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
 from metadata.outage import world_code
 from metadata.settings import Settings
 from processors.durable_io import IMPLEMENTATION
+from processors.evolve import Evolution, FormerNames, apply, evolution, former_names, version_property
 from processors.landing import (
     Landing,
     LandingState,
@@ -50,6 +52,7 @@ from processors.landing import (
     find_landing,
     is_in_main,
 )
+from processors.schema import iceberg_schema, partition_spec
 
 __all__ = ["CATALOG_NAME", "NAMESPACES", "Commit", "Lake", "Landing", "LandingState", "TableHandle"]
 
@@ -176,21 +179,63 @@ class Lake:
                     continue
             return sorted(names)
 
-    def ensure_table(self, name: str, schema: Schema, spec: PartitionSpec) -> Table:
-        """The table, made or given the columns that it lacks; others and their order stay as they are.
+    def ensure_table(
+        self,
+        name: str,
+        schema: Schema,
+        spec: PartitionSpec,
+        *,
+        former: FormerNames | None = None,
+        version: tuple[str, int] | None = None,
+    ) -> Table:
+        """The table, made or brought to the schema: new columns, new names, wider types, comments, order.
 
-        New columns are optional and go where `schema` has them: before `date`, or to the end. Raises TypeStopped when
-        a column's type or the partitioning differ from what is asked for, for both would need rewritten data.
+        One commit of schema and properties, none when there is nothing to change. What the table has beside stays as
+        it is. `former` and `version` are as in `processors.evolve`. Raises TypeStopped (`table_mismatch`) when a column
+        has a type that cannot be widened to what is asked for, or the partitioning differs: both would need rewritten
+        data.
         """
         with _our_faults("preparing table", name):
             table = self._load(name)
             if table is None:
-                table = self._create(name, schema, spec)
-            _check_fits(name, table, schema, spec)
-            missing = [field for field in schema.fields if field.name not in table.schema().column_names]
-            if missing:
-                _add_columns(table, schema, missing)
+                table = self._create(name, schema, spec, version_property(version))
+            change = _evolution(name, table, schema, spec, former=former, version=version)
+            if change.is_needed:
+                with table.transaction() as transaction:
+                    apply(transaction, change)
             return table
+
+    def ensure_type_table(self, kind: FileType) -> Table:
+        """A file type's table as its schema is now; raises as `ensure_table`, and TypeStopped without a schema."""
+        definition = _definition_of(kind)
+        return self.ensure_table(
+            kind.table_name,
+            iceberg_schema(definition),
+            partition_spec(definition, kind.config),
+            former=former_names(definition),
+            version=(kind.name, kind.schema_version),
+        )
+
+    def seen_as(self, table: Table, schema: Schema, former: FormerNames) -> Table:
+        """The table as it will be once its columns have the names and types of a schema; nothing is committed.
+
+        For reading with the names of a schema that no batch has brought to the table yet. Raises TypeStopped when they
+        do not fit.
+        """
+        name = ".".join(table.name())
+        with _our_faults("reading table", name):
+            change = _evolution(name, table, schema, None, former=former)
+            if not change.is_needed:
+                return table
+            transaction = table.transaction()
+            apply(transaction, change)
+            return Table(
+                identifier=table.name(),
+                metadata=transaction.table_metadata,
+                metadata_location=table.metadata_location,
+                io=table.io,
+                catalog=table.catalog,
+            )
 
     def handle(self, table: Table) -> TableHandle:
         """What a worker needs of a table; the catalog's address and password stay here."""
@@ -211,6 +256,11 @@ class Lake:
             metadata_json=metadata.model_dump_json(),
             io_properties=tuple(sorted(properties.items())),
         )
+
+    def files_of(self, table: Table, row_filter: BooleanExpression | str) -> list[FileScanTask]:
+        """The data files of a loaded table that may hold matching rows."""
+        with _our_faults("planning a scan of", ".".join(table.name())):
+            return list(table.scan(row_filter=row_filter).plan_files())
 
     def scan_tasks(
         self, name: str, row_filter: BooleanExpression | str | None = None, snapshot_id: int | None = None
@@ -373,7 +423,7 @@ class Lake:
             )
         return table
 
-    def _create(self, name: str, schema: Schema, spec: PartitionSpec) -> Table:
+    def _create(self, name: str, schema: Schema, spec: PartitionSpec, properties: Mapping[str, str]) -> Table:
         namespace, _, plain = name.partition(".")
         self._ensure_namespace(namespace)
         sources = [schema.find_column_name(field.source_id) for field in spec.fields]
@@ -385,7 +435,7 @@ class Lake:
                 schema,
                 location=f"{self.warehouse}/{namespace}/{plain}",
                 partition_spec=spec,
-                properties={**_TABLE_PROPERTIES, **metrics},
+                properties={**_TABLE_PROPERTIES, **metrics, **properties},
             )
         except TableAlreadyExistsError:  # somebody else was faster
             return self.catalog.load_table(name)
@@ -444,7 +494,7 @@ def _commit(
 def _described(table: Table, name: str, path: str) -> DataFile:
     """The description of a Parquet file that a worker wrote, made again from the file itself."""
     try:
-        return parquet_file_to_data_file(table.io, table.metadata, path)
+        return parquet_file_to_data_file(table.io, _as_written(table, path), path)
     except FileNotFoundError as error:
         raise TypeStopped(
             f"committing to table {name}: data file {path} of a prepared batch is gone; restore it, or settle the "
@@ -453,42 +503,51 @@ def _described(table: Table, name: str, path: str) -> DataFile:
         ) from error
 
 
-def _check_fits(name: str, table: Table, schema: Schema, spec: PartitionSpec) -> None:
-    faults = []
-    for field in schema.fields:
-        if field.name not in table.schema().column_names:
-            continue
-        there, wanted = (
-            schema_to_pyarrow(each.field_type, include_field_ids=False)
-            for each in (table.schema().find_field(field.name), field)
-        )
-        if there != wanted:
-            faults.append(f"column {field.name} is {there} in the table and {wanted} in the schema")
-    if _partitioning(table.schema(), table.spec()) != _partitioning(schema, spec):
-        faults.append(
-            f"it is partitioned by {_partitioning(table.schema(), table.spec())}, "
-            f"the type asks for {_partitioning(schema, spec)}"
-        )
-    if faults:
+def _as_written(table: Table, path: str) -> TableMetadata:
+    """The table's metadata with the schema that a data file was written under: its columns may have other names now."""
+    with table.io.new_input(path).open() as stream:
+        written = {
+            (int(field.metadata[PYARROW_PARQUET_FIELD_ID_KEY]), field.name)
+            for field in read_metadata(stream).schema.to_arrow_schema()
+            if field.metadata and PYARROW_PARQUET_FIELD_ID_KEY in field.metadata
+        }
+    for schema in (table.schema(), *reversed(table.metadata.schemas)):
+        if written == {(field.field_id, field.name) for field in schema.fields}:
+            return table.metadata.model_copy(update={"current_schema_id": schema.schema_id})
+    return table.metadata
+
+
+def _evolution(
+    name: str,
+    table: Table,
+    schema: Schema,
+    spec: PartitionSpec | None,
+    *,
+    former: FormerNames | None,
+    version: tuple[str, int] | None = None,
+) -> Evolution:
+    """What brings a table to a schema; TypeStopped when nothing can. Without `spec` its partitioning may be any."""
+    change = evolution(
+        table.schema(),
+        table.spec() if spec is not None else PartitionSpec(),
+        table.properties,
+        schema,
+        PartitionSpec() if spec is None else spec,
+        former=former,
+        version=version,
+    )
+    if change.faults:
         raise TypeStopped(
-            f"preparing table {name}: {'; '.join(faults)}; give the type another table_name, or change it back",
+            f"preparing table {name}: {'; '.join(change.faults)}; give the type another table_name, or change it back",
             code="table_mismatch",
         )
+    return change
 
 
-def _partitioning(schema: Schema, spec: PartitionSpec) -> str:
-    fields = [f"{field.transform}({schema.find_column_name(field.source_id)})" for field in spec.fields]
-    return ", ".join(fields) or "nothing"
-
-
-def _add_columns(table: Table, schema: Schema, missing: Sequence[NestedField]) -> None:
-    names = list(schema.column_names)
-    anchor = "date" if "date" in table.schema().column_names else None
-    with table.update_schema() as update:
-        for field in missing:
-            update.add_column(field.name, field.field_type, doc=field.doc, required=False)
-            if anchor and anchor in names and names.index(field.name) < names.index(anchor):
-                update.move_before(field.name, anchor)
+def _definition_of(kind: FileType) -> Definition:
+    if kind.definition is None:
+        raise TypeStopped(f"loading files of {kind.name}: it has no schema; run: lemonade types update")
+    return kind.definition
 
 
 @contextmanager

@@ -1,28 +1,32 @@
-"""The commit protocol: how claimed files become one snapshot, exactly once.
+"""The commit protocol: how claimed files become one snapshot in each of two tables, exactly once.
 
 1. **Plan**: one transaction writes the batch, its files and the schema version. Duplicates are decided here, against
    files that are loaded now; a copy of a file in flight waits for its fate.
-2. **Decode and write**: Spark tasks read files, check records and write Parquet data files whose names hold batch id,
-   attempt, task and number. Only files whose descriptions reach the driver exist for us. A worker digests what it
-   decodes; other bytes than claimed, and the file leaves the batch. Records decoded = rows in Parquet footers +
-   rejected, or nothing goes on.
-3. **Prepare**: a receipt beside the tables (`processors.receipts`), then one transaction: outcome per file, data-file
-   paths, expected rows, event days touched. From the receipt on the batch only rolls forward.
-4. **Commit**: one `fast_append` with `lemonade.batch-id` in its summary; skipped when no rows are expected or when it
-   has landed. Its snapshot id is derived from (batch id, table), so it cannot land twice.
-5. **Record**: snapshot id, counts, days to summarise again: one transaction.
-6. **Settle**: files move to their end; repeating a move is harmless.
+2. **Decode and write** (`processors.decoding`): Spark tasks read files, check records and write Parquet data files
+   whose names hold batch id, attempt, task and number: good records for the type's table, rejected ones for the
+   quarantine's. Only files whose descriptions reach the driver exist for us. A worker digests what it decodes; other
+   bytes than claimed, and the file leaves the batch. Records decoded = rows in the footers of the one table's data
+   files + rows in those of the other's, or nothing goes on.
+3. **Prepare**: a receipt beside the tables (`processors.receipts`), then one transaction: outcome per file and why its
+   records were rejected, data-file paths and expected rows of both tables, event days touched. From the receipt on the
+   batch only rolls forward.
+4. **Commit** (`processors.committing`): 4a the quarantine's table, 4b the type's table: each one `fast_append` with
+   `lemonade.batch-id` in its summary; skipped when no rows are expected or when it has landed. Its snapshot id is
+   derived from (batch id, table), so it cannot land twice.
+5. **Record**: both snapshot ids, counts, unknown keys, days to summarise again: one transaction.
+6. **Settle**: files move to their end; repeating a move is harmless. One alert tells of rejected records.
 
-A file that replaces earlier loads of its name is a batch of its own. Its commit is one `overwrite`: the earlier rows go
-out and its data files come in (`processors.rewrite`). Beside the batch there is a row in `operations` with the same id,
-so that the same derived snapshot id answers for both; on a conflict it is prepared again.
+A file that replaces earlier loads of its name is a batch of its own. Its commits are one `overwrite` a table: the
+earlier load's rows and rejected records go out and its data files come in (`processors.rewrite`). Beside the batch
+there is a row in `operations` with the same id, so that the same derived snapshot ids answer for both; on a conflict it
+is prepared again.
 
 A fault that follows the batch ends an attempt at step 2 or 4: `go_on` then returns what has to wait for the next one
 (the same batch under the same id, or its two halves), and the caller does other work meanwhile.
 
 A crash after any step is walked by `resume()`: planned → abandoned, its files claimed again (with a receipt: prepared
-from it before the walk); prepared → has it landed? → go on from 5, else commit from the recorded paths and go on;
-committed → settle.
+from it before the walk); prepared → has it landed in the quarantine? in the type's table? each is committed from the
+recorded paths where it has not, then on from 5; committed → settle.
 """
 
 from __future__ import annotations
@@ -31,17 +35,15 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from metadata.clock import Clock
 from metadata.definition import Definition, FileType
-from metadata.errors import BatchFault, Fatal, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
+from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ids import new_id
-from metadata.ledger import FileOutcome, Ledger, WrittenFile
-from metadata.logs import Event, Severity, alert, get_logger
+from metadata.ledger import Ledger
+from metadata.logs import Event, get_logger
 from metadata.models import Batch, SourceFile
-from metadata.names import parse_name
 from metadata.operations import Operations
 from metadata.outage import Outage
 from metadata.receipt import Receipt
@@ -49,17 +51,24 @@ from metadata.retries import Destination, policy_for
 from metadata.settings import Settings
 from metadata.states import BatchState, FileState, FlushReason
 from processors.attempts import Again, GiveUp, Halve, after, is_poison
-from processors.lake import BATCH_ID, Lake, Landing, LandingState
+from processors.batch_log import (
+    tell_again,
+    tell_dead,
+    tell_halved,
+    tell_rejected,
+    tell_replaced,
+    tell_settled,
+    tell_who_left,
+)
+from processors.committing import Committer, Part, Prepared
+from processors.decoding import Decoded, Decoding
+from processors.lake import Lake
+from processors.quarantine import TABLE as QUARANTINE
 from processors.receipts import Receipts
-from processors.rewrite import Loaded, Rest, Rewriter
-from processors.schema import iceberg_schema, partition_spec
+from processors.rewrite import Rewriter
 from processors.settle import Settler
 from processors.spark import Runner
-from processors.undo import check_rows, days_of, prepare, time_field
-from processors.worker import SourceInput, TaskResult, WriteJob, cut_tasks, load_files
-
-if TYPE_CHECKING:
-    from pyiceberg.manifest import DataFile
+from processors.undo import time_field
 
 log = get_logger()
 
@@ -76,7 +85,9 @@ class BatchResult:
     files: int = 0
     counts: dict[str, int] = field(default_factory=dict)  #: files by outcome: loaded, failed, error, duplicate, …
     rows: int = 0
+    rejected: int = 0  #: records of loaded files that are in the quarantine
     snapshot_id: int | None = None
+    quarantine_snapshot_id: int | None = None
     state: str = ""
     waiting: int = 0  #: copies of a file in flight: plan them again once it is over
     refused: list[SourceFile] = field(default_factory=list)  #: redelivered names that the type does not take
@@ -96,27 +107,7 @@ class BatchInWork:
     faults: int = 0
     chunk_faults: Counter[str] = field(default_factory=Counter)  #: shared by all batches that one chunk was cut into
     wait_seconds: float = 0.0  #: before its next attempt
-    prepared: _Prepared | None = None  #: from Prepare on
-
-
-@dataclass
-class _Prepared:
-    """What Commit needs of step 2."""
-
-    rows: int
-    data_files: Sequence[DataFile] | None  #: None once an attempt failed: then the recorded paths are committed
-    rest: Rest | None = None  #: what takes replaced loads out
-    time_field: str | None = None
-
-
-@dataclass
-class _Decoded:
-    """Step 2's result, put together from its tasks."""
-
-    outcomes: list[FileOutcome]
-    data_files: list[DataFile]
-    written: list[WrittenFile]
-    result: list[TaskResult]
+    prepared: Prepared | None = None  #: from Prepare on
 
 
 class MicroBatches:
@@ -143,6 +134,8 @@ class MicroBatches:
         self.receipts = Receipts(lake)
         self.operations = self.outage.patient(Operations(ledger.database, clock))
         self.rewriter = Rewriter(settings, lake, runner, clock, pause)
+        self.decoding = Decoding(settings, self.ledger, lake, runner, clock)
+        self.committer = Committer(self.ledger, lake, self.operations, self.rewriter, self._while_world_is_away)
 
     def begin(
         self,
@@ -197,34 +190,37 @@ class MicroBatches:
             if work.prepared is None:
                 # 2. Decode and write
                 decoded = self._while_world_is_away(lambda: self._decode_or_say_why(work, batch))
-                rest = self._rest_of_replaced(work, batch, decoded)
+                prepared = _prepared(work.file_type, decoded)
+                if work.replaces and decoded.outcomes[0].outcome == "loaded":
+                    self._while_world_is_away(lambda: self.committer.write_rests(batch, prepared, work.replaces))
                 work.watch.lap("decode")
 
                 # 3. Prepare
-                days = set().union(*(task.days for task in decoded.result))
-                self._prepare(batch, work.files, decoded, days)
-                self._tell_who_left(work.files, decoded.outcomes)
-                rows = sum(data.rows for data in decoded.written)
-                work.prepared = _Prepared(rows, decoded.data_files, rest, time_field(work.file_type))
+                self._prepare(batch, work.files, decoded, prepared)
+                tell_who_left(work.files, decoded.outcomes)
+                work.prepared = prepared
                 work.faults = 0
                 work.watch.lap("prepare")
 
             # 4. Commit
-            snapshot_id = self._commit(batch, work.prepared)
+            self.committer.commit(batch, work.prepared)
             work.watch.lap("commit")
         except (BatchFault, UnknownOutcome) as fault:
             return self._after(work, batch, fault)
-        self._finish(self.ledger.batch(batch.id), work.file_type, snapshot_id, work.result, work.watch)
+        self._finish(self.ledger.batch(batch.id), work.file_type, work.prepared, work.result, work.watch)
         return []
 
-    def _prepare(self, batch: Batch, files: Sequence[SourceFile], decoded: _Decoded, days: set[date]) -> None:
+    def _prepare(self, batch: Batch, files: Sequence[SourceFile], decoded: Decoded, prepared: Prepared) -> None:
         """The receipt first: a restored ledger is brought up to date from it."""
         batch = self.ledger.batch(batch.id)
         replacement = self.ledger.replacement(batch.id)
         replaces = replacement[0].file_ids if replacement else ()
-        receipt = Receipt.of(batch, files, decoded.outcomes, decoded.written, days, self.clock.now(), replaces=replaces)
+        removes = {part.table_name: part.rest.rows for part in prepared.parts if part.rest is not None}
+        outcomes, written, days = decoded.outcomes, decoded.written, decoded.days
+        now = self.clock.now()
+        receipt = Receipt.of(batch, files, outcomes, written, days, now, replaces=replaces, removes=removes)
         self._while_world_is_away(lambda: self.receipts.write(receipt))
-        self._while_world_is_away(lambda: self.ledger.prepare(batch.id, decoded.outcomes, decoded.written, days))
+        self._while_world_is_away(lambda: self.ledger.prepare(batch.id, outcomes, written, days))
 
     def let_go(self, work: BatchInWork, error: str) -> None:
         """Nobody will go on with a batch that waits for an attempt: before Prepare, its files are claimed again."""
@@ -245,92 +241,25 @@ class MicroBatches:
             return result
         if batch.state == BatchState.COMMITTED:
             return self._settle(batch, result, watch)
-        snapshot_id = self._commit_at_last(batch, file_type)
+        prepared = self._commit_at_last(batch, file_type)
         watch.lap("commit")
-        return self._finish(batch, file_type, snapshot_id, result, watch)
+        return self._finish(batch, file_type, prepared, result, watch)
 
     # -- step 2 -------------------------------------------------------------------------------------------------------
 
     def _decode(
         self, file_type: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]
-    ) -> _Decoded:
-        attempt = self.ledger.count_attempt(batch.id)
-        runner = self.runner()
-        if self.lake.table(file_type.table_name) is None and self.ledger.has_committed(file_type.table_name):
-            raise TypeStopped(
-                f"loading files of {file_type.name}: table {file_type.table_name} is not in the catalog, but the "
-                "ledger has snapshots of it; bring the catalog (or its backup) back, then restart",
-                code="table_missing",
-            )
-        table = self.lake.ensure_table(
-            file_type.table_name, iceberg_schema(definition), partition_spec(definition, file_type.config)
-        )
-        handle = self.lake.handle(table)
-        keys = tuple(dict.fromkeys([file_type.name, file_type.table_name.split(".")[-1], *file_type.patterns]))
-        summary = file_type.config.summary
-        jobs = [
-            WriteJob(
-                batch_id=batch.id,
-                attempt=attempt,
-                task=number,
-                handle=handle,
-                definition=definition,
-                config=file_type.config,
-                keys=keys,
-                inputs=inputs,
-                time_field=summary.time if summary else None,
-                max_decoded_bytes=self.settings.max_file_bytes,
-            )
-            for number, inputs in enumerate(cut_tasks([_input(file) for file in files], runner.parallelism))
-        ]
-        try:
-            results = runner.run(load_files, jobs, label=f"{file_type.name} {batch.id}")
-        except WorldFault as fault:  # on a full disk what the other tasks wrote would be in the way of the next attempt
-            self.lake.discard(file_type.table_name, batch.id)
-            self.ledger.note_error(batch.id, fault.message)
-            raise
-        outcomes = [outcome for result in results for outcome in result.outcomes]
-        if sorted(outcome.file_id for outcome in outcomes) != sorted(file.id for file in files):
-            raise Fatal(f"decoding batch {batch.id}: outcomes and files do not match; nothing was committed")
-        self._check_books(batch.id, outcomes)
-        return _Decoded(
-            outcomes,
-            [data for result in results for data in result.data_files],
-            [written for result in results for written in result.written],
-            results,
-        )
+    ) -> Decoded:
+        return self.decoding.decode(file_type, definition, batch, files)
 
-    def _decode_or_say_why(self, work: BatchInWork, batch: Batch) -> _Decoded:
+    def _decode_or_say_why(self, work: BatchInWork, batch: Batch) -> Decoded:
         try:
             return self._decode(work.file_type, work.definition, batch, work.files)
         except WorldFault as fault:
             self.ledger.note_error(batch.id, fault.message)  # a process that dies while it waits did not die of them
             raise
 
-    def _tell_who_left(self, files: Sequence[SourceFile], outcomes: Sequence[FileOutcome]) -> None:
-        """Files that are not in the batch any more: somebody wrote to them or removed them after they were claimed."""
-        names = {file.id: file.name for file in files}
-        for outcome in outcomes:
-            if outcome.outcome not in ("changed", "missing"):
-                continue
-            alert(
-                Event.FILE_CHANGED if outcome.outcome == "changed" else Event.FILE_MISSING,
-                severity=Severity.WARNING,
-                code=outcome.code or outcome.outcome,
-                file_id=outcome.file_id,
-                file=names[outcome.file_id],
-                error=outcome.message,
-                cure="nothing to do if it was meant; its producer should write beside and rename in",
-            )
-
-    def _check_books(self, batch_id: str, outcomes: Sequence[FileOutcome]) -> None:
-        """Records decoded = rows written + rejected, for every file that is loaded."""
-        for outcome in outcomes:
-            if outcome.outcome == "loaded" and outcome.records != outcome.rows + outcome.rejected:
-                raise Fatal(
-                    f"decoding batch {batch_id}: file {outcome.file_id} has {outcome.records} records, but "
-                    f"{outcome.rows} rows and {outcome.rejected} rejected; nothing was committed, report this as a bug"
-                )
+    # -- after a fault, or a death ------------------------------------------------------------------------------------
 
     def _after(self, work: BatchInWork, batch: Batch, fault: BatchFault | UnknownOutcome) -> list[BatchInWork]:
         """An attempt has failed: what waits for another one."""
@@ -347,10 +276,10 @@ class MicroBatches:
         )
         match verdict:
             case Again(seconds):
-                self._tell_again(batch, fault, work.faults, seconds)
+                self._note_again(batch, fault, work.faults, seconds)
                 work.wait_seconds = seconds
                 if work.prepared is not None:
-                    work.prepared.data_files = None
+                    work.prepared.forget_data_files()
                 return [work]
             case GiveUp(code) if work.prepared is None and retry.destination is not Destination.TYPE_STOPPED:
                 self._give_up(batch, fault, code, work.result)
@@ -378,28 +307,12 @@ class MicroBatches:
         ]
         for half in halves:
             half.chunk_faults = work.chunk_faults
-        log.warning(
-            Event.BATCH_HALVED,
-            batch_id=batch.id,
-            file_type=batch.file_type,
-            files=len(work.files),
-            halves=[half.result.batch_id for half in halves],
-            fault=fault.code,
-            error=fault.message,
-        )
+        tell_halved(batch, fault, len(work.files), [half.result.batch_id for half in halves])
         return halves
 
-    def _tell_again(self, batch: Batch, fault: LemonadeError, faults: int, seconds: float) -> None:
+    def _note_again(self, batch: Batch, fault: LemonadeError, faults: int, seconds: float) -> None:
         self.ledger.note_error(batch.id, fault.message)
-        log.warning(
-            Event.BATCH_RETRIED,
-            batch_id=batch.id,
-            file_type=batch.file_type,
-            fault=fault.code,
-            error=fault.message,
-            attempt=faults,
-            wait_seconds=round(seconds, 1),
-        )
+        tell_again(batch, fault, faults, seconds)
 
     def _give_up(
         self, batch: Batch, fault: LemonadeError, code: str, result: BatchResult, *, died: bool = False
@@ -407,17 +320,7 @@ class MicroBatches:
         """Out of attempts before Prepare: the files are dead letters in failed/."""
         files = self.ledger.abandon(batch.id, fault.message, fail=(code, fault.message), died=died)
         self.settler.settle_files(files)
-        alert(
-            Event.BATCH_DEAD,
-            severity=Severity.CRITICAL,
-            code=code,
-            batch_id=batch.id,
-            file_type=batch.file_type,
-            files=[file.name for file in files[:10]],
-            files_count=len(files),
-            error=fault.message,
-            cure="the files wait in failed/ with their reason; once the cause is mended: lemonade retry",
-        )
+        tell_dead(batch, fault, code, files)
         result.counts[FileState.FAILED] = result.counts.get(FileState.FAILED, 0) + len(files)
         result.state = BatchState.ABANDONED.value
 
@@ -449,99 +352,39 @@ class MicroBatches:
 
     # -- step 4 -------------------------------------------------------------------------------------------------------
 
-    def _commit(self, batch: Batch, prepared: _Prepared) -> int | None:
-        """One attempt: the snapshot's id, or None when no rows are expected.
-
-        From here the batch only rolls forward: after a fault the table is asked, then it is tried again.
-        """
-        data_files = prepared.data_files
-        if (replacement := self.ledger.replacement(batch.id)) is not None:
-            return self._while_world_is_away(lambda: self._commit_replacing(batch, prepared, replacement[1]))
-        if prepared.rows == 0:
-            return None
-        if data_files is None:
-            return self._while_world_is_away(lambda: self._commit_recorded(batch))
-        return self._while_world_is_away(
-            lambda: self.lake.append(batch.table_name, batch.id, data_files, _properties(batch)).snapshot_id
-        )
-
-    def _commit_at_last(self, batch: Batch, file_type: FileType | None) -> int | None:
+    def _commit_at_last(self, batch: Batch, file_type: FileType | None) -> Prepared:
         """Step 4 at recovery, from the recorded paths: waits in place between attempts, nothing else may go on yet."""
-        prepared, faults = _Prepared(batch.expected_rows or 0, None, None, time_field(file_type)), 0
+        prepared, faults = Prepared.from_record(batch, time_field(file_type)), 0
         while True:
             try:
-                return self._commit(batch, prepared)
+                self.committer.commit(batch, prepared)
+                return prepared
             except (UnknownOutcome, BatchFault) as fault:
                 faults += 1
                 retry = policy_for(fault, file_type, self.settings)
                 if retry.is_last(faults):
                     raise TypeStopped(fault.message, code=fault.code) from fault
                 seconds = retry.wait(faults, random.random)
-                self._tell_again(batch, fault, faults, seconds)
+                self._note_again(batch, fault, faults, seconds)
                 if not self.pause(seconds):
                     raise WorldFault(f"loading batch {batch.id}: draining between two attempts") from fault
-
-    def _rest_of_replaced(self, work: BatchInWork, batch: Batch, decoded: _Decoded) -> Rest | None:
-        """The end of step 2 for a file that replaces earlier loads, when it is fit to: what takes those out."""
-        if not work.replaces or decoded.outcomes[0].outcome != "loaded":
-            return None
-        return self._while_world_is_away(lambda: self._write_rest(batch, work.replaces, time_field(work.file_type)))
-
-    def _write_rest(self, batch: Batch, replaced: Sequence[SourceFile], time_field: str | None) -> Rest:
-        """Find the replaced files' rows, write again what holds others too, and bring it on record."""
-        rest = Rest([], [], 0, set())
-        if any(file.rows for file in replaced):
-            days = days_of(self.operations.batches_of(replaced))
-            loaded = Loaded.from_files(replaced)
-            rest = self.rewriter.write(batch.table_name, loaded, time_field=time_field, batch_days=days)
-        check_rows(batch.table_name, replaced, rest)
-        prepare(self.operations, batch.id, rest)
-        return rest
-
-    def _commit_replacing(self, batch: Batch, prepared: _Prepared, replaced: Sequence[SourceFile]) -> int | None:
-        """One attempt at the one overwrite that takes earlier loads out and puts this one in."""
-        data_files, rest = prepared.data_files, prepared.rest
-        if data_files is None or rest is None:
-            landing, paths = self._landing(batch)
-            if landing.state is LandingState.LANDED:
-                return landing.snapshot_id
-            data_files = self.lake.described(batch.table_name, paths)
-            rest = self._write_rest(batch, replaced, prepared.time_field)
-        added = [*rest.added, *data_files]
-        if not rest.removed and not added:
-            return None
-        properties = {**_properties(batch), BATCH_ID: batch.id}
-        return self.lake.overwrite(batch.table_name, "replace", batch.id, rest.removed, added, properties)
-
-    def _commit_recorded(self, batch: Batch) -> int | None:
-        """Has it landed? Then its snapshot's id (None when only its rows tell); else commit from the recorded paths."""
-        landing, paths = self._landing(batch)
-        if landing.state is LandingState.LANDED:
-            return landing.snapshot_id
-        return self.lake.append_paths(batch.table_name, batch.id, paths, _properties(batch)).snapshot_id
-
-    def _landing(self, batch: Batch) -> tuple[Landing, list[str]]:
-        """Whether a prepared batch is in its table, and its data files; TypeStopped when nobody can tell."""
-        paths = self.ledger.data_file_paths(batch.id)
-        landing = self.lake.landed(batch.table_name, batch.id, paths)
-        if landing.state is LandingState.HISTORY_CUT:
-            raise TypeStopped(
-                f"committing batch {batch.id} to {batch.table_name}: the table's history was cut and the batch is not "
-                "in it, so nobody can tell whether it was loaded; compare the table with `lemonade batches`, bring its "
-                "snapshot back, then restart",
-                code="history_cut",
-            )
-        return landing, paths
 
     # -- steps 5 and 6 ------------------------------------------------------------------------------------------------
 
     def _finish(
-        self, batch: Batch, file_type: FileType | None, snapshot_id: int | None, result: BatchResult, watch: _Stopwatch
+        self, batch: Batch, file_type: FileType | None, prepared: Prepared, result: BatchResult, watch: _Stopwatch
     ) -> BatchResult:
         # 5. Record
         summary = file_type.config.summary if file_type else None
         table = f"summary.{summary.table}" if summary else None
-        self._while_world_is_away(lambda: self.ledger.record(batch.id, snapshot_id=snapshot_id, summary_table=table))
+        self._while_world_is_away(
+            lambda: self.ledger.record(
+                batch.id,
+                snapshot_id=prepared.table.snapshot_id,
+                quarantine_snapshot_id=prepared.quarantine.snapshot_id,
+                summary_table=table,
+            )
+        )
         watch.lap("record")
         self._tell_replaced(batch, result)
         recorded = self._while_world_is_away(lambda: self.ledger.batch(batch.id))
@@ -551,17 +394,12 @@ class MicroBatches:
         replacement = self.ledger.replacement(batch.id)
         for file in replacement[1] if replacement else ():
             result.counts[FileState.REPLACED] = result.counts.get(FileState.REPLACED, 0) + 1
-            log.info(
-                Event.FILE_REPLACED,
-                file_id=file.id,
-                file=file.name,
-                file_type=file.file_type,
-                replaced_by=file.replaced_by,
-                batch_id=batch.id,
-            )
+            tell_replaced(batch, file)
 
     def _settle(self, batch: Batch, result: BatchResult, watch: _Stopwatch) -> BatchResult:
         # 6. Settle
+        if batch.quarantine_rows:  # before the end: a process that dies in between says it twice
+            tell_rejected(batch, self._while_world_is_away(lambda: self.ledger.quarantined_by_code(batch.id)))
         files = self._while_world_is_away(lambda: self._move_files(batch))
         self._while_world_is_away(lambda: self.ledger.settle(batch.id))
         watch.lap("settle")
@@ -571,25 +409,9 @@ class MicroBatches:
         if left:
             result.counts["left"] = left
         result.rows, result.snapshot_id = batch.expected_rows or 0, batch.snapshot_id
+        result.rejected, result.quarantine_snapshot_id = batch.quarantine_rows or 0, batch.quarantine_snapshot_id
         result.state = BatchState.SETTLED.value
-        log.info(
-            Event.BATCH_SETTLED,
-            batch_id=batch.id,
-            flush_id=batch.flush_id,
-            file_type=batch.file_type,
-            table=batch.table_name,
-            schema_version=batch.schema_version,
-            reason=batch.reason,
-            files=batch.files,
-            outcomes=result.counts,
-            bytes=batch.bytes,
-            records=batch.records,
-            rows=batch.expected_rows,
-            rejected=batch.rejected,
-            snapshot_id=batch.snapshot_id,
-            attempts=batch.attempts,
-            seconds=watch.laps,
-        )
+        tell_settled(batch, result.counts, watch.laps)
         return result
 
     def _move_files(self, batch: Batch) -> list[SourceFile]:
@@ -616,30 +438,19 @@ class _Stopwatch:
         self._since = now
 
 
-def _properties(batch: Batch) -> dict[str, str]:
-    """What the snapshot's summary says beside the batch id."""
-    return {
-        "lemonade.flush-id": batch.flush_id,
-        "lemonade.file-type": batch.file_type,
-        "lemonade.files": str(batch.files),
-    }
-
-
 def _definition(file_type: FileType) -> Definition:
     if file_type.definition is None:
         raise TypeStopped(f"loading files of {file_type.name}: it has no schema; run: lemonade types update")
     return file_type.definition
 
 
-def _input(file: SourceFile) -> SourceInput:
-    name = parse_name(file.name)
-    return SourceInput(
-        file_id=file.id,
-        path=file.path,
-        name=file.name,
-        digest=file.digest or "",
-        day=name.time.date(),
-        size_bytes=file.size_bytes,
-        lines=name.suffix != "json",
-        compression=name.compression,
+def _prepared(file_type: FileType, decoded: Decoded) -> Prepared:
+    """What step 4 is to do; both tables' rows as the footers count them."""
+    rows, rejected = (
+        sum(data_file.record_count for data_file in each) for each in (decoded.data_files, decoded.quarantined)
+    )
+    return Prepared(
+        Part(file_type.table_name, rows, decoded.data_files),
+        Part(QUARANTINE, rejected, decoded.quarantined),
+        time_field(file_type),
     )

@@ -41,6 +41,9 @@ _COLUMNS: tuple[tuple[str, IcebergType, pa.DataType, str], ...] = (
     (LINEAGE[3], StringType(), pa.string(), "id of the micro-batch that rejected it"),
 )
 
+COLUMNS = tuple(name for name, *_ in _COLUMNS)
+"""Their names, in order."""
+
 
 def iceberg_schema() -> Schema:
     """The table's columns, all optional."""
@@ -93,7 +96,7 @@ def record_batch(
         pa.array([one.record_no for one in rejected], pa.int64()),
         pa.repeat(batch_id, count),
     )
-    return pa.record_batch(list(values), names=[name for name, *_ in _COLUMNS])
+    return pa.record_batch(list(values), names=list(COLUMNS))
 
 
 def raw_of(text: str | None, encoding: str | None) -> bytes | None:

@@ -7,17 +7,18 @@ import re
 import msgspec
 
 from metadata.definition import Definition, Field
+from metadata.reject_codes import RejectCode
+from processors.columns import OUT_OF_RANGE
 
 _PATH = re.compile(r" - at `(?:key` in `)?\$(.*)`$")
 _MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at|$)", re.DOTALL)
 _CODES = (
-    ("Object missing required field", "missing_field"),
-    ("Invalid RFC3339", "bad_timestamp"),
-    ("Expected `time` with no timezone", "bad_timestamp"),
-    ("Invalid decimal", "bad_decimal"),
-    ("Invalid UUID", "bad_uuid"),
-    ("Invalid base64", "bad_text"),
-    ("Number out of range", "out_of_range"),
+    ("Object missing required field", RejectCode.MISSING_FIELD),
+    ("Object contains unknown field", RejectCode.UNKNOWN_FIELD),
+    ("Invalid RFC3339", RejectCode.BAD_TIMESTAMP),
+    ("Invalid decimal", RejectCode.BAD_DECIMAL),
+    ("Invalid UUID", RejectCode.BAD_UUID),
+    ("Invalid base64", RejectCode.BAD_TEXT),
 )
 
 
@@ -27,7 +28,7 @@ class Reasons:
     def __init__(self, definition: Definition) -> None:
         self._longest_first = sorted(definition.fields, key=lambda field: -len(field.key))
 
-    def of(self, error: msgspec.ValidationError) -> tuple[Field | None, str, str]:
+    def of(self, error: msgspec.ValidationError) -> tuple[Field | None, RejectCode, str]:
         """The field, code and reason of a record that breaks the schema, out of msgspec's words."""
         words = str(error)
         missing = _MISSING.match(words)
@@ -49,7 +50,7 @@ class Reasons:
             if words.startswith(start):
                 return found, code, reason
         if ", got `null`" in words:
-            return found, "null_not_allowed", reason
-        if re.match(r"Expected `\w+` [<>]", words):
-            return found, "out_of_range", reason
-        return found, "wrong_type", reason
+            return found, RejectCode.NULL_NOT_ALLOWED, reason
+        if OUT_OF_RANGE.match(words):
+            return found, RejectCode.OUT_OF_RANGE, reason
+        return found, RejectCode.WRONG_TYPE, reason

@@ -38,6 +38,7 @@ from metadata.moves import make_folder, sync_folder
 from metadata.outage import world_code
 from metadata.receipt import Rebuilding, Receipt
 from metadata.states import BatchState
+from processors import quarantine
 from processors.lake import Lake, LandingState
 from processors.landing import derived_snapshot_id
 
@@ -47,50 +48,48 @@ FOLDER = "_receipts"
 _DAY_SECONDS = 86_400
 
 
-class Receipts:
-    """The receipts of one warehouse, on this machine or behind PyIceberg's FileIO."""
+class ReceiptFiles:
+    """`<warehouse>/<folder>/<file type>/<id>.json`, on this machine or behind PyIceberg's FileIO."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, folder: str) -> None:
         self.lake = lake
-        self.base = f"{lake.warehouse}/{FOLDER}"
+        self.folder = folder
 
-    def write(self, receipt: Receipt) -> str:
+    @property
+    def base(self) -> str:
+        """The folder's location in the warehouse."""
+        return f"{self.lake.warehouse}/{self.folder}"
+
+    def location(self, file_type: str, id_: str) -> str:
+        """Where the receipt of a batch or operation belongs."""
+        return f"{self.base}/{file_type}/{id_}.json"
+
+    def put(self, location: str, text: bytes) -> str:
         """Write it whole, on disk when this returns; again replaces it. Returns where. WorldFault when it cannot."""
-        location = self.location(receipt.file_type, receipt.batch_id)
         path = _local(location)
         with _world_faults("writing receipt", location):
             if path is None:
                 with self.lake.file_io.new_output(location).create(overwrite=True) as stream:
-                    stream.write(receipt.to_bytes())
+                    stream.write(text)
             else:
-                _write_synced(path, receipt.to_bytes())
+                _write_synced(path, text)
         return location
 
-    def location(self, file_type: str, batch_id: str) -> str:
-        """Where a batch's receipt belongs."""
-        return f"{self.base}/{file_type}/{batch_id}.json"
-
-    def forget(self, batch: Batch) -> None:
-        """Before a planned batch is given up: without a receipt it was never prepared."""
-        self.remove(self.location(batch.file_type, batch.id))
-
     def all(self) -> dict[str, str]:
-        """Batch id → where its receipt is."""
+        """Id → where its receipt is."""
         path = _local(self.base)
         with _world_faults("listing receipts in", self.base):
             found = _files_below(path) if path is not None else _remote_files(self.lake.file_io, self.base)
             return {name: location for location in found if (name := _batch_id(location)) is not None}
 
-    def read(self, location: str) -> Receipt:
-        """The receipt; ValueError when it cannot be understood."""
+    def text(self, location: str) -> bytes:
+        """What was written there."""
         path = _local(location)
         with _world_faults("reading receipt", location):
             if path is not None:
-                text = path.read_bytes()
-            else:
-                with self.lake.file_io.new_input(location).open() as stream:
-                    text = stream.read()
-        return Receipt.parse(text)
+                return path.read_bytes()
+            with self.lake.file_io.new_input(location).open() as stream:
+                return bytes(stream.read())
 
     def remove(self, location: str) -> None:
         """Take it away; one that is gone is fine."""
@@ -101,6 +100,25 @@ class Receipts:
             else:
                 with suppress(FileNotFoundError):
                     self.lake.file_io.delete(location)
+
+
+class Receipts(ReceiptFiles):
+    """The receipts of one warehouse's micro-batches."""
+
+    def __init__(self, lake: Lake) -> None:
+        super().__init__(lake, FOLDER)
+
+    def write(self, receipt: Receipt) -> str:
+        """Write it whole, on disk when this returns; again replaces it. Returns where. WorldFault when it cannot."""
+        return self.put(self.location(receipt.file_type, receipt.batch_id), receipt.to_bytes())
+
+    def forget(self, batch: Batch) -> None:
+        """Before a planned batch is given up: without a receipt it was never prepared."""
+        self.remove(self.location(batch.file_type, batch.id))
+
+    def read(self, location: str) -> Receipt:
+        """The receipt; ValueError when it cannot be understood."""
+        return Receipt.parse(self.text(location))
 
 
 @dataclass
@@ -184,24 +202,28 @@ def _due(ledger: Ledger, receipts: Receipts) -> tuple[dict[str, str], list[str],
 
 
 def _rebuilding(lake: Lake, folders: Folders, receipt: Receipt, found: Mapping[str, Path]) -> Rebuilding:
-    """Whether the batch is in its table decides in which state it is written again."""
+    """Whether the batch is in both of its tables decides in which state it is written again."""
     ended = receipt.ended()
     undone = frozenset(
         file["id"]
         for file in ended
         if file["outcome"] == "loaded" and folders.source_data / "undone" in found.get(file["id"], Path()).parents
     )
-    if receipt.rows == 0:
-        return Rebuilding(receipt, BatchState.COMMITTED, None, found, undone)
-    landing = lake.landed(receipt.table_name, receipt.batch_id, receipt.paths)
-    snapshot_id = landing.snapshot_id
-    state = BatchState.PREPARED
-    if landing.state is LandingState.LANDED:
-        state = BatchState.COMMITTED
-    elif landing.state is LandingState.HISTORY_CUT and _are_settled(ended, folders, found):
-        # History was cut and its rows have left the table since; that its files were moved says that it had landed.
-        state, snapshot_id = BatchState.COMMITTED, derived_snapshot_id(receipt.batch_id, receipt.table_name)
-    return Rebuilding(receipt, state, snapshot_id if state is BatchState.COMMITTED else None, found, undone)
+    committed: dict[str, int | None] = {}  #: by table: the batch's snapshot, None where it has none
+    for table_name, rows in ((receipt.table_name, receipt.rows), (quarantine.TABLE, receipt.quarantine_rows)):
+        if rows == 0 and not receipt.removes.get(table_name):
+            committed[table_name] = None
+            continue
+        landing = lake.landed(table_name, receipt.batch_id, receipt.paths(table_name))
+        if landing.state is LandingState.LANDED:
+            committed[table_name] = landing.snapshot_id
+        elif landing.state is LandingState.HISTORY_CUT and _are_settled(ended, folders, found):
+            # History was cut and its rows have left the table since; that its files were moved says that it landed.
+            committed[table_name] = derived_snapshot_id(receipt.batch_id, table_name)
+    if len(committed) < 2:  # there are two
+        return Rebuilding(receipt, BatchState.PREPARED, None, None, found, undone)
+    snapshot_id, quarantine_snapshot_id = committed[receipt.table_name], committed[quarantine.TABLE]
+    return Rebuilding(receipt, BatchState.COMMITTED, snapshot_id, quarantine_snapshot_id, found, undone)
 
 
 def _are_settled(ended: Iterable[Mapping[str, Any]], folders: Folders, found: Mapping[str, Path]) -> bool:

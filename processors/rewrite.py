@@ -1,7 +1,7 @@
 """Taking rows out of a table: data files that hold nothing else are dropped, the others written again without them.
 
-Which rows is said by micro-batch and source file (`_batch_id`, `_file_id`), so it does not matter what came later to
-the same partition, nor into which data files compaction has put them since.
+Which rows is said by micro-batch and source file (`_batch_id`, `_file_id`), or by record (`_record_no` too), so it does
+not matter what came later to the same partition, nor into which data files compaction has put them since.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, I
 from pyiceberg.io.pyarrow import ArrowScan, write_file
 from pyiceberg.partitioning import PartitionFieldValue
 from pyiceberg.schema import Schema
-from pyiceberg.table import FileScanTask, WriteTask
+from pyiceberg.table import FileScanTask, Table, WriteTask
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.types import StringType, TimestamptzType
 
 from metadata.clock import Clock
-from metadata.definition import FileType
+from metadata.definition import LINEAGE, FileType
 from metadata.errors import BatchFault, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ids import new_id
 from metadata.models import SourceFile
+from metadata.reservations import RecordKey
 from metadata.retries import policy_for
 from metadata.settings import Settings
+from processors.datafiles import PathKey
 from processors.lake import Lake, TableHandle
-from processors.worker import PathKey
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from processors.spark import Runner
 
 _EPOCH = date(1970, 1, 1)
+FEW_BYTES = 4 * 1024 * 1024  # of Parquet: read and written again in a second or two
 _DAY_MICROSECONDS = 24 * 60 * 60 * 10**6
 
 
@@ -99,6 +101,36 @@ class Loaded:
 
 
 @dataclass(frozen=True)
+class Records:
+    """Single records, wherever they are now."""
+
+    keys: frozenset[RecordKey]
+
+    @classmethod
+    def of(cls, keys: Iterable[RecordKey]) -> Records:
+        """These records."""
+        return cls(frozenset(keys))
+
+    def row_filter(self) -> BooleanExpression:
+        """Finds the data files which may hold some."""
+        batches, files = ({key.batch_id for key in self.keys}, {key.file_id for key in self.keys})
+        return And(In("_batch_id", sorted(batches)), In("_file_id", sorted(files)))  # type: ignore[call-arg,arg-type]
+
+    def mask(self, rows: pa.Table) -> Any:
+        """For each row whether it is one of them; never null."""
+        names = [rows[name].cast(pa.string()) for name in ("_batch_id", "_file_id", "_record_no")]
+        wanted = pa.array([f"{key.batch_id} {key.file_id} {key.record_no}" for key in self.keys], pa.string())
+        return pc.fill_null(pc.is_in(pc.binary_join_element_wise(*names, " "), value_set=wanted), False)
+
+    def is_all_of(self, data_file: DataFile, schema: Schema) -> bool:
+        """Never known from metrics: they do not tell which numbers lie between the bounds."""
+        return False
+
+
+Rows = Loaded | Records
+
+
+@dataclass(frozen=True)
 class Rest:
     """What takes the rows out: data files that go, and what stays of those that held other rows too."""
 
@@ -113,7 +145,7 @@ class RewriteTask:
     """Data files to write again without some rows."""
 
     handle: TableHandle
-    loaded: Loaded
+    rows: Rows  #: that go
     write_id: str  #: new for each try: no name is written twice
     number: int
     files: tuple[FileScanTask, ...]
@@ -147,11 +179,11 @@ class Rewriter:
         self.clock = clock
         self.pause = pause
 
-    def write(self, table_name: str, loaded: Loaded, *, time_field: str | None, batch_days: Iterable[str]) -> Rest:
+    def write(self, table_name: str, loaded: Rows, *, time_field: str | None, batch_days: Iterable[str]) -> Rest:
         """Find the rows as the table is now, and write the data files again that hold others beside them.
 
         `batch_days` are the days that the rows' batches touched: those of a dropped data file are told by its bounds.
-        The runner is asked only when something has to be written.
+        The runner is asked only when much has to be written: little is not worth the start of Spark.
         """
         table = self.lake.table(table_name)
         if table is None:
@@ -168,19 +200,40 @@ class Rewriter:
         rest = Rest([task.file for task in dropped], [], sum(task.file.record_count for task in dropped), days)
         if not mixed:
             return rest
-        runner, write_id = self.runner(), new_id(self.clock)
-        time_field = time_field if time_field in schema.column_names else None
-        jobs = [
-            RewriteTask(self.lake.handle(table), loaded, write_id, number, tuple(files), time_field)
-            for number, files in enumerate(_bins(list(mixed.values()), runner.parallelism))
-        ]
-        results = [each for found in runner.run(rewrite, jobs, label=f"rewrite {table_name}") for each in found]
+        if time_field is not None and time_field not in schema.column_names:  # it has an older name there
+            days |= {date.fromisoformat(day) for day in batch_days}
+            time_field = None
+        results = self._rewrite(table, loaded, list(mixed.values()), time_field)
         return Rest(
             rest.removed + [mixed[each.path].file for each in results],
             [each.kept for each in results if each.kept is not None],
             rest.rows + sum(each.rows for each in results),
             days.union(*(each.days for each in results)),
         )
+
+    def count(self, table_name: str, rows: Rows) -> int:
+        """How many of these rows a table has now; none when there is no such table."""
+        table = self.lake.table(table_name)
+        if table is None:
+            return 0
+        with self.lake.reading(table_name):
+            scan = ArrowScan(table.metadata, table.io, table.schema().select(*LINEAGE), AlwaysTrue())
+            found = (scan.to_table([task]) for task in self.lake.scan_tasks(table_name, rows.row_filter()))
+            return sum(int(pc.sum(rows.mask(each)).as_py() or 0) for each in found)
+
+    def _rewrite(
+        self, table: Table, rows: Rows, files: Sequence[FileScanTask], time_field: str | None
+    ) -> list[Rewritten]:
+        handle, write_id = self.lake.handle(table), new_id(self.clock)
+        if sum(task.file.file_size_in_bytes for task in files) <= FEW_BYTES:
+            with self.lake.reading(handle.name):
+                return rewrite(RewriteTask(handle, rows, write_id, 0, tuple(files), time_field))
+        runner = self.runner()
+        jobs = [
+            RewriteTask(handle, rows, write_id, number, tuple(some), time_field)
+            for number, some in enumerate(bins(files, runner.parallelism))
+        ]
+        return [each for found in runner.run(rewrite, jobs, label=f"rewrite {handle.name}") for each in found]
 
     def commit(
         self,
@@ -229,7 +282,7 @@ def rewrite(task: RewriteTask) -> list[Rewritten]:
     done: list[Rewritten] = []
     for number, file in enumerate(task.files):
         rows = scan.to_table([file])
-        mask = task.loaded.mask(rows)
+        mask = task.rows.mask(rows)
         removed, kept = rows.filter(mask), rows.filter(pc.invert(mask))
         if not len(removed):
             continue
@@ -240,14 +293,15 @@ def rewrite(task: RewriteTask) -> list[Rewritten]:
                 task_id=task.number * 10**6 + number,
                 schema=schema,
                 record_batches=kept.to_batches(),
-                partition_key=_partition(file.file, metadata),
+                partition_key=partition_of(file.file, metadata),
             )
-            (written,) = _write(io, metadata, write, task.handle.name)
-        done.append(Rewritten(file.file.file_path, len(removed), frozenset(_days(removed, task.time_field)), written))
+            (written,) = write_data_files(io, metadata, write, task.handle.name)
+        done.append(Rewritten(file.file.file_path, len(removed), frozenset(days_in(removed, task.time_field)), written))
     return done
 
 
-def _write(io: Any, metadata: TableMetadata, write: WriteTask, name: str) -> list[DataFile]:
+def write_data_files(io: Any, metadata: TableMetadata, write: WriteTask, name: str) -> list[DataFile]:
+    """Write it; WorldFault when the warehouse does not take it."""
     try:
         return list(write_file(io, metadata, iter([write])))
     except OSError as error:
@@ -257,7 +311,7 @@ def _write(io: Any, metadata: TableMetadata, write: WriteTask, name: str) -> lis
         ) from error
 
 
-def _partition(data_file: DataFile, metadata: TableMetadata) -> PathKey | None:
+def partition_of(data_file: DataFile, metadata: TableMetadata) -> PathKey | None:
     """The partition that a data file is in."""
     spec = metadata.spec()
     if data_file.spec_id != spec.spec_id:
@@ -297,13 +351,14 @@ def _days_of(data_file: DataFile, schema: Schema, time_field: str | None, batch_
     return {day for day in days if first <= day <= last}
 
 
-def _days(rows: pa.Table, time_field: str | None) -> set[date]:
+def days_in(rows: pa.Table, time_field: str | None) -> set[date]:
+    """The UTC days of the rows' time field."""
     if time_field is None:
         return set()
     days = pc.unique(rows[time_field].cast(pa.date32()))  # the UTC day: the time's zone is UTC
     return set(days.drop_null().to_pylist())
 
 
-def _bins(tasks: Sequence[FileScanTask], count: int) -> list[list[FileScanTask]]:
+def bins(tasks: Sequence[FileScanTask], count: int) -> list[list[FileScanTask]]:
     """At most `count` groups; data files are of about one size, so they are dealt out."""
     return [list(tasks[at::count]) for at in range(min(count, len(tasks)))]

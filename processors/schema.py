@@ -6,7 +6,7 @@ promise, and a schema in which every column is optional can grow.
 
 from __future__ import annotations
 
-from datetime import date, time
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any
@@ -47,11 +47,11 @@ from metadata.definition import (
     ProcessingConfig,
     decimal_digits,
 )
+from metadata.json_values import EPOCH_MICROSECONDS, EPOCH_RANGE, json_text
 
 NULL = b"null"
 """What a column of raw JSON holds where its key is missing."""
 
-_EPOCH_RANGE = (-62_135_596_800, 253_402_300_799)  # the years 1 to 9999, in seconds
 _PLAIN_ICEBERG: dict[str, IcebergType] = {
     "boolean": BooleanType(),
     "int": IntegerType(),
@@ -87,7 +87,7 @@ _PLAIN_JSON: dict[str, Any] = {
     "float": float,
     "double": float,
     "date": date,
-    "time": Annotated[time, msgspec.Meta(tz=False)],
+    "time": str,  # parsed a column at a time, as timestamps are: msgspec would round 23:59:59.9999999 to midnight
     "timestamp": str,  # parsed a column at a time: six times as fast as one datetime object each
     "string": str,
     "uuid": UUID,
@@ -150,21 +150,23 @@ def partition_spec(definition: Definition, config: ProcessingConfig) -> Partitio
     )
 
 
-def decoder_type(definition: Definition) -> type[msgspec.Struct]:
+def decoder_type(definition: Definition, *, forbid_unknown_fields: bool = False) -> type[msgspec.Struct]:
     """The struct that one JSON record is decoded into: attributes `f0…fn`, in the definition's order.
 
-    Fields of type json and coerced strings are `msgspec.Raw`: never None, `null` where the key is missing; they keep
-    the buffer that they were decoded from alive.
+    Coerced numbers are numbers or their text. Fields of type json and coerced strings are `msgspec.Raw`: never None,
+    `null` where the key is missing; they keep the buffer that they were decoded from alive. `forbid_unknown_fields`:
+    keys that the definition has not, also inside of structs, raise a ValidationError; without it they are skipped.
     """
     return _struct(
         "Record",
-        [(field.key, *_field_parts(field)) for field in definition.fields],
+        [(field.key, *_field_parts(field, forbid_unknown_fields)) for field in definition.fields],
+        forbid_unknown_fields,
     )
 
 
 def is_raw(field: Field) -> bool:
     """Whether a field is decoded as raw JSON."""
-    return field.coerce or field.type == "json"
+    return field.type == "json" or (field.coerce and field.type == "string")
 
 
 def arrow_type(type_: FieldType) -> pa.DataType:
@@ -212,50 +214,58 @@ def _iceberg_type(type_: FieldType) -> IcebergType:
     return DecimalType(*digits) if digits else _PLAIN_ICEBERG[type_]
 
 
-def _field_parts(field: Field) -> tuple[Any, Any]:
+def _field_parts(field: Field, forbid: bool) -> tuple[Any, Any]:
     """The type that msgspec checks, and what stands for a missing key (NODEFAULT: the record is rejected)."""
     if is_raw(field):
         if field.has_default:
-            return msgspec.Raw, msgspec.json.encode(field.default)
+            return msgspec.Raw, json_text(field.default)
         return msgspec.Raw, (NULL if field.nullable else msgspec.NODEFAULT)
-    type_: Any
-    if field.format is not None:
-        scale = 1000 if field.format == "epoch_ms" else 1
-        low, high = _EPOCH_RANGE
-        type_ = Annotated[float, msgspec.Meta(ge=low * scale, lt=(high + 1) * scale)]
-    else:
-        type_ = _json_type(field.type)
-    if field.nullable:
-        type_ = type_ | None
-    if field.has_default:
-        return type_, msgspec.json.decode(msgspec.json.encode(field.default), type=type_)
+    type_ = _value_type(field, forbid)
+    if field.has_default:  # it may hold keys that its struct has not: nobody looks for those
+        return type_, msgspec.json.decode(json_text(field.default), type=_value_type(field, False))
     return type_, (None if field.nullable else msgspec.NODEFAULT)
 
 
-def _json_type(type_: FieldType) -> Any:
+def _value_type(field: Field, forbid: bool) -> Any:
+    type_: Any
+    if field.format is not None:
+        scale = 1_000_000 // EPOCH_MICROSECONDS[field.format]
+        low, high = EPOCH_RANGE
+        type_ = Annotated[float, msgspec.Meta(ge=low * scale, lt=(high + 1) * scale)]
+    else:
+        type_ = json_type(field.type, forbid)
+        if field.coerce and type_ is not Decimal:  # which takes text anyway
+            type_ = type_ | str
+    return type_ | None if field.nullable else type_
+
+
+def json_type(type_: FieldType, forbid: bool = False) -> Any:
+    """What msgspec checks a value against, where it is not null; `forbid` as `forbid_unknown_fields` of records."""
     if isinstance(type_, dict):
         match type_["type"]:
             case "list":
-                return list[_nullable(type_["element"], type_["element-required"])]  # type: ignore[misc]
+                return list[_nullable(type_["element"], type_["element-required"], forbid)]  # type: ignore[misc]
             case "map":
-                value = _nullable(type_["value"], type_["value-required"])
-                return dict[_json_type(type_["key"]), value]  # type: ignore[misc]
+                value = _nullable(type_["value"], type_["value-required"], forbid)
+                return dict[json_type(type_["key"], forbid), value]  # type: ignore[misc]
             case _:
-                return _struct("Nested", [(inner["name"], *_inner_parts(inner)) for inner in type_["fields"]])
+                return _struct(
+                    "Nested", [(inner["name"], *_inner_parts(inner, forbid)) for inner in type_["fields"]], forbid
+                )
     return Decimal if decimal_digits(type_) else _PLAIN_JSON[type_]
 
 
-def _inner_parts(inner: dict[str, Any]) -> tuple[Any, Any]:
+def _inner_parts(inner: dict[str, Any], forbid: bool) -> tuple[Any, Any]:
     missing: Any = msgspec.NODEFAULT if inner["required"] else NULL if inner["type"] == "json" else None
-    return _nullable(inner["type"], inner["required"]), missing
+    return _nullable(inner["type"], inner["required"], forbid), missing
 
 
-def _nullable(type_: FieldType, required: bool) -> Any:
-    json_type = _json_type(type_)
-    return json_type if required or json_type is msgspec.Raw else json_type | None
+def _nullable(type_: FieldType, required: bool, forbid: bool) -> Any:
+    value = json_type(type_, forbid)
+    return value if required or value is msgspec.Raw else value | None
 
 
-def _struct(name: str, fields: list[tuple[str, Any, Any]]) -> type[msgspec.Struct]:
+def _struct(name: str, fields: list[tuple[str, Any, Any]], forbid: bool) -> type[msgspec.Struct]:
     """A struct with attributes `f0…fn`, so that any key is legal; without `gc=False` the collector costs five times."""
     parts: list[tuple[str, Any, Any]] = []
     for number, (_key, type_, default) in enumerate(fields):
@@ -265,7 +275,7 @@ def _struct(name: str, fields: list[tuple[str, Any, Any]]) -> type[msgspec.Struc
             default = msgspec.field()
         parts.append((f"f{number}", type_, default))
     rename = {f"f{number}": key for number, (key, _type, _default) in enumerate(fields)}
-    return msgspec.defstruct(name, parts, rename=rename, kw_only=True, gc=False)
+    return msgspec.defstruct(name, parts, rename=rename, kw_only=True, gc=False, forbid_unknown_fields=forbid)
 
 
 def _same(value: Any) -> Any:

@@ -31,6 +31,7 @@ from metadata.clock import Clock
 from metadata.definition import Definition, FileType, SummaryConfig
 from metadata.errors import UsageError
 from metadata.ledger import Ledger
+from processors.evolve import former_names
 from processors.lake import Lake, TableHandle
 from processors.schema import iceberg_schema
 
@@ -129,6 +130,15 @@ def summary_schema(definition: Definition, summary: SummaryConfig) -> Schema:
     return Schema(*(NestedField(first + n, name, type_, required=False) for n, (name, type_) in enumerate(columns)))
 
 
+def _former_names(definition: Definition, summary: SummaryConfig) -> dict[str, tuple[str, ...]]:
+    """The names that the summary table's columns had before their fields were renamed."""
+    former = former_names(definition)
+    names = {name: former.get(name, ()) for name in summary.key}
+    for name in (summary.time, *summary.latest):
+        names[f"last_{name}"] = tuple(f"last_{each}" for each in former.get(name, ()))
+    return names
+
+
 # -- the driver ---------------------------------------------------------------------------------------------------
 
 
@@ -142,10 +152,12 @@ def _read(
 ) -> dict[date, list[bytes]]:
     """The first round: for each day that has rows, what each bin found."""
     raw = lake.table(file_type.table_name)
-    if raw is None or summary.time not in raw.schema().column_names:
+    names = {summary.time, *definition.field(summary.time).former_names}
+    if raw is None or names.isdisjoint(raw.schema().column_names):
         return {}  # no file of the type was loaded, or none since it got its time field
+    raw = lake.seen_as(raw, iceberg_schema(definition), former_names(definition))
     row_filter = _within(summary.time, [_moments(*days_) for days_ in _ranges(days)])
-    files = lake.scan_tasks(file_type.table_name, row_filter)
+    files = lake.files_of(raw, row_filter)
     if not files:
         return {}  # without asking the runner, which would start Spark
     handle, schema = lake.handle(raw), schema_to_pyarrow(summary_schema(definition, summary), include_field_ids=False)
@@ -173,7 +185,7 @@ def _replace(
     name, schema = table_name(summary), summary_schema(definition, summary)
     if not found and lake.table(name) is None:
         return {}, None
-    handle = lake.handle(lake.ensure_table(name, schema, _spec(schema)))
+    handle = lake.handle(lake.ensure_table(name, schema, _spec(schema), former=_former_names(definition, summary)))
     old = _within(DAY, [(first.isoformat(), last.isoformat()) for first, last in _ranges(days)])
     delete = [task.file for task in lake.scan_tasks(name, old)]
     append: list[DataFile] = []

@@ -1,23 +1,28 @@
-"""Undo: take exactly the rows out that a source file or a micro-batch has loaded, in one snapshot.
+"""Undo: take exactly the rows out that a source file or a micro-batch has loaded, in one snapshot of each table.
 
 1. **Plan**: one transaction writes the operation: whose rows, from which table.
-2. **Write**: the rows are found by `_batch_id` and `_file_id`, wherever they are now. Data files that hold nothing else
-   will be dropped; the others are written again without them, into the same partition. Rows found = rows in the
-   ledger, or the operation is given up and nothing was changed.
-3. **Prepare**: one transaction: data files that go and come, rows, event days. From here the undo only rolls forward.
-4. **Commit**: one `overwrite` whose snapshot id is derived from (operation id, table), so it cannot land twice. On a
-   conflict with another writer it is prepared again from the table as it is then.
-5. **Record**: the files are `undone`, what they had replaced is `claimed` again, their days are dirty: one transaction.
+2. **Write**: the rows are found by `_batch_id` and `_file_id`, wherever they are now: what was loaded or replayed in
+   the type's table, rejected records in the quarantine. Data files that hold nothing else will be dropped; the others
+   are written again without them, into the same partition. Rows found = rows in the ledger, in both tables, or the
+   operation is given up and nothing was changed.
+3. **Prepare**: one transaction: data files that go and come, rows, event days; then a receipt beside the tables
+   (`processors.operation_receipts`). From here the undo only rolls forward.
+4. **Commit**: the type's table, then the quarantine: each one `overwrite` whose snapshot id is derived from (operation
+   id, table), so it cannot land twice. On a conflict with another writer it is prepared again from the table as it is
+   then.
+5. **Record**: the files are `undone`, what they had replaced is `claimed` again, their days are dirty, their
+   reservations for replay are gone: one transaction.
 6. **Settle**: the files move to undone/, those that come back move from processed/ to processing/; repeating a move is
-   harmless.
+   harmless. The receipt says that it is over.
 
-A crash after any step is walked by `resume()`: planned → abandoned; prepared → has it landed? (its snapshot is in the
-table's history, or none of the rows is there any more) → go on from 5, else again from 2; committed → settle.
+A crash after any step is walked by `resume()`: planned → abandoned; prepared → has it landed, in each table? (its
+snapshot is in the table's history, or none of the rows is there any more) → go on from 5, else again from 2 with the
+table that lacks it; committed → settle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +35,12 @@ from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import Batch, Operation, SourceFile
-from metadata.operations import Operations
+from metadata.operations import Operations, Part
 from metadata.states import BatchState, FileState
 from processors.lake import Lake
+from processors.landing import derived_snapshot_id
+from processors.operation_receipts import OperationReceipts
+from processors.quarantine import TABLE
 from processors.rewrite import Loaded, Rest, Rewriter
 from processors.settle import Settler, holds
 
@@ -49,7 +57,9 @@ class UndoResult:
     state: str
     files: int = 0
     rows: int = 0
+    quarantine_rows: int = 0  #: rejected records that left the quarantine
     snapshot_id: int | None = None  #: None when the files had loaded no row
+    quarantine_snapshot_id: int | None = None  #: None when they had no rejected record there
     days: list[str] = field(default_factory=list)  #: UTC days that are to be summarised again
     data_files_removed: int = 0
     data_files_added: int = 0
@@ -62,7 +72,13 @@ class Undo:
     """Runs the protocol. `claiming` is held while files are put into processing/ (the intake's lock)."""
 
     def __init__(
-        self, ledger: Ledger, lake: Lake, rewriter: Rewriter, settler: Settler, claiming: AbstractContextManager[object]
+        self,
+        ledger: Ledger,
+        lake: Lake,
+        rewriter: Rewriter,
+        settler: Settler,
+        claiming: AbstractContextManager[object],
+        receipts: OperationReceipts,
     ) -> None:
         self.ledger = ledger
         self.lake = lake
@@ -70,6 +86,7 @@ class Undo:
         self.settler = settler
         self.clock: Clock = ledger.clock
         self.claiming = claiming
+        self.receipts = receipts
         self.operations = Operations(ledger.database, ledger.clock)
 
     def undo(self, files: Sequence[SourceFile], batch: Batch, file_type: FileType | None, *, whole: bool) -> UndoResult:
@@ -89,12 +106,12 @@ class Undo:
         )
         # 2. Write
         try:
-            rest = self._write(operation, files, file_type)
+            rests = {name: self._write(name, operation, files, file_type) for name in (operation.table_name, TABLE)}
         except LemonadeError as error:
             self.operations.abandon(operation.id, error.message)
             log.warning(Event.UNDO_ABANDONED, operation_id=operation.id, code=error.code, error=error.message)
             raise
-        return self._prepare_and_go_on(operation, files, file_type, rest)
+        return self._prepare_and_go_on(operation, files, file_type, rests)
 
     def resume(self, operation: Operation, file_type: FileType | None) -> UndoResult:
         """Walk an unsettled undo of an earlier process to its end, from the step it had reached."""
@@ -104,47 +121,70 @@ class Undo:
             return _result(self.operations.get(operation.id))
         if operation.state == BatchState.COMMITTED:
             return self._settle(operation.id)
-        snapshot_id = self.lake.operation_landed(operation.table_name, operation.id)
-        if snapshot_id is not None:
-            return self._finish(operation.id, file_type, snapshot_id)
         files = self.operations.files(operation)
-        rest = self._find(operation, files, file_type)
-        if rest.rows == 0 and operation.removed_rows:  # it landed, and its snapshot has expired since
-            return self._finish(operation.id, file_type, None)
-        check_rows(operation.table_name, files, rest)
-        return self._prepare_and_go_on(operation, files, file_type, rest)
+        rests: dict[str, Rest] = {}
+        for name, rows in ((operation.table_name, operation.removed_rows), (TABLE, operation.quarantine_rows)):
+            if not rows or self.lake.operation_landed(name, operation.id) is not None:
+                continue
+            rest = self._find(name, operation, files, file_type)
+            if rest.rows == 0:  # it landed, and its snapshot has expired since
+                continue
+            check_rows(name, files, rest)
+            rests[name] = rest
+        return self._prepare_and_go_on(operation, files, file_type, rests)
+
+    def landed(self, operation: Operation) -> bool:
+        """Whether a prepared undo is in both of its tables; TypeStopped when only a person can tell."""
+        in_tables = ((operation.table_name, operation.removed_rows), (TABLE, operation.quarantine_rows))
+        return all(not rows or self.lake.operation_landed(name, operation.id) is not None for name, rows in in_tables)
 
     # -- steps 2 to 4 -------------------------------------------------------------------------------------------------
 
-    def _write(self, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None) -> Rest:
-        rest = self._find(operation, files, file_type)
-        check_rows(operation.table_name, files, rest)
+    def _write(
+        self, table_name: str, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None
+    ) -> Rest:
+        rest = self._find(table_name, operation, files, file_type)
+        check_rows(table_name, files, rest)
         return rest
 
-    def _find(self, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None) -> Rest:
-        if not any(file.rows for file in files):
-            return Rest([], [], 0, set())
+    def _find(
+        self, table_name: str, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None
+    ) -> Rest:
         batch_id = operation.batch_id
-        return self.rewriter.write(
-            operation.table_name,
-            Loaded.from_files(files) if batch_id is None else Loaded.from_batch(batch_id),
-            time_field=time_field(file_type),
-            batch_days=days_of(self.operations.batches_of(files)),
-        )
+        loaded = Loaded.from_files(files) if batch_id is None else Loaded.from_batch(batch_id)
+        return find_rest(self.operations, self.rewriter, table_name, files, loaded, time_field(file_type))
 
     def _prepare_and_go_on(
-        self, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None, rest: Rest
+        self, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None, rests: dict[str, Rest]
     ) -> UndoResult:
+        """`rests`: what takes the rows out of each table that still has them."""
+        # 3. Prepare
+        if rests:
+            self._prepare(operation, rests)
+        # 4. Commit
+        for name, rest in rests.items():
+            self._commit(name, rest, operation, files, file_type)
+        return self._finish(operation.id, file_type)
+
+    def _prepare(self, operation: Operation, rests: dict[str, Rest]) -> None:
+        prepare(self.operations, operation.id, rests.get(operation.table_name), rests.get(TABLE))
+        self.receipts.write(operation.id)
+
+    def _commit(
+        self,
+        table_name: str,
+        rest: Rest,
+        operation: Operation,
+        files: Sequence[SourceFile],
+        file_type: FileType | None,
+    ) -> None:
         def again() -> Rest:
-            fresh = self._write(operation, files, file_type)
-            prepare(self.operations, operation.id, fresh)
+            fresh = self._write(table_name, operation, files, file_type)
+            self._prepare(operation, {table_name: fresh})
             return fresh
 
-        # 3. Prepare
-        prepare(self.operations, operation.id, rest)
-        # 4. Commit
-        snapshot_id = self.rewriter.commit(
-            operation.table_name,
+        self.rewriter.commit(
+            table_name,
             "undo",
             operation.id,
             rest=rest,
@@ -152,17 +192,23 @@ class Undo:
             properties={"lemonade.file-type": operation.file_type, "lemonade.files": str(len(files))},
             file_type=file_type,
         )
-        return self._finish(operation.id, file_type, snapshot_id)
 
     # -- steps 5 and 6 ------------------------------------------------------------------------------------------------
 
-    def _finish(self, operation_id: str, file_type: FileType | None, snapshot_id: int | None) -> UndoResult:
+    def _finish(self, operation_id: str, file_type: FileType | None) -> UndoResult:
         # 5. Record
-        summary = file_type.config.summary if file_type else None
+        operation = self.operations.get(operation_id)
+        rows = operation.removed_rows, operation.quarantine_rows
         self.operations.record(
-            operation_id, snapshot_id=snapshot_id, summary_table=f"summary.{summary.table}" if summary else None
+            operation_id,
+            snapshot_id=self._snapshot(operation.table_name, operation_id) if rows[0] else None,
+            quarantine_snapshot_id=self._snapshot(TABLE, operation_id) if rows[1] else None,
+            summary_table=summary_table(file_type),
         )
         return self._settle(operation_id)
+
+    def _snapshot(self, table_name: str, operation_id: str) -> int:
+        return derived_snapshot_id(operation_id, table_name)
 
     def _settle(self, operation_id: str) -> UndoResult:
         # 6. Settle
@@ -174,6 +220,7 @@ class Undo:
             for file in self.operations.replaced_by(operation.file_ids)
             if file.state == FileState.CLAIMED and self._bring_back(file)
         ]
+        self.receipts.write(operation_id, is_over=True)
         self.operations.settle(operation_id)
         result = _result(self.operations.get(operation_id))
         result.returned = [file.id for file in back]
@@ -186,8 +233,10 @@ class Undo:
             files=result.files,
             file_ids=operation.file_ids[:10],
             rows=result.rows,
+            quarantine_rows=result.quarantine_rows,
             days=result.days,
             snapshot_id=operation.snapshot_id,
+            quarantine_snapshot_id=operation.quarantine_snapshot_id,
             data_files_removed=result.data_files_removed,
             data_files_added=result.data_files_added,
             returned=result.returned,
@@ -237,25 +286,59 @@ def time_field(file_type: FileType | None) -> str | None:
     return file_type.config.summary.time if file_type and file_type.config.summary else None
 
 
-def days_of(batches: Sequence[Batch]) -> set[str]:
-    """The event days that these batches touched."""
-    return {day for batch in batches for day in batch.event_days or []}
+def summary_table(file_type: FileType | None) -> str | None:
+    """The table of the type's daily summary, `namespace.table`."""
+    return f"summary.{file_type.config.summary.table}" if file_type and file_type.config.summary else None
 
 
-def prepare(operations: Operations, operation_id: str, rest: Rest) -> None:
-    """Bring on record what takes the rows out."""
+def rows_in(table_name: str, files: Iterable[SourceFile]) -> int:
+    """How many rows the ledger says a table has of these files: loaded and replayed, or rejected and still there."""
+    if table_name == TABLE:
+        return sum((file.rejected or 0) - file.replayed - file.discarded for file in files)
+    return sum((file.rows or 0) + file.replayed for file in files)
+
+
+def find_rest(
+    operations: Operations,
+    rewriter: Rewriter,
+    table_name: str,
+    files: Sequence[SourceFile],
+    loaded: Loaded,
+    time_field: str | None,
+) -> Rest:
+    """What takes the rows of `files` out of their type's table or out of the quarantine; nothing where they have none.
+
+    Data files that hold others too are written again. Whether it finds as many as the ledger says, `check_rows` asks.
+    """
+    if not rows_in(table_name, files):
+        return Rest([], [], 0, set())
+    if table_name == TABLE:
+        return rewriter.write(TABLE, loaded, time_field=None, batch_days=())
+    return rewriter.write(table_name, loaded, time_field=time_field, batch_days=operations.days_of(files))
+
+
+def prepare(operations: Operations, operation_id: str, rest: Rest | None, quarantine: Rest | None = None) -> None:
+    """Bring on record what takes rows out of the type's table and the quarantine; None: as it is on record."""
     operations.prepare(
         operation_id,
+        table=None if rest is None else part_of(rest),
+        quarantine=None if quarantine is None else part_of(quarantine),
+    )
+
+
+def part_of(rest: Rest) -> Part:
+    """A rest as the ledger keeps it."""
+    return Part(
         removed_paths=[data_file.file_path for data_file in rest.removed],
         added_paths=[data_file.file_path for data_file in rest.added],
-        removed_rows=rest.rows,
+        rows=rest.rows,
         event_days=rest.days,
     )
 
 
 def check_rows(table_name: str, files: Sequence[SourceFile], rest: Rest) -> None:
-    """Raise TypeStopped unless the table holds exactly the rows that the ledger says `files` have loaded."""
-    expected = sum(file.rows or 0 for file in files)
+    """Raise TypeStopped unless a table holds exactly the rows of `files` that the ledger says."""
+    expected = rows_in(table_name, files)
     if rest.rows != expected:
         some = ", ".join(file.name for file in files[:3]) + (", …" if len(files) > 3 else "")
         raise TypeStopped(
@@ -274,7 +357,9 @@ def _result(operation: Operation) -> UndoResult:
         state=operation.state,
         files=len(operation.file_ids),
         rows=operation.removed_rows or 0,
+        quarantine_rows=operation.quarantine_rows or 0,
         snapshot_id=operation.snapshot_id,
+        quarantine_snapshot_id=operation.quarantine_snapshot_id,
         days=list(operation.event_days or []),
         data_files_removed=len(operation.removed_paths or []),
         data_files_added=len(operation.added_paths or []),

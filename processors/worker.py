@@ -10,41 +10,43 @@ import errno
 import hashlib
 import os
 import stat
-import uuid
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.io.pyarrow import write_file
 from pyiceberg.manifest import DataFile
-from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey
-from pyiceberg.table import WriteTask
-from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform
 
-from metadata.definition import DATE_COLUMN, LINEAGE, Definition, ProcessingConfig
+from metadata.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
 from metadata.errors import Fatal, FileRefused, WorldFault
 from metadata.ledger import FileOutcome, WrittenFile
-from metadata.outage import world_code
-from processors.decode import Decoder, FileResult, RecordColumns, decompress
+from metadata.rejects import bounded
+from processors.datafiles import Output, floor_time
+from processors.decode import Decoder, FileResult, RecordColumns, RejectLimits, decompress
+from processors.dedupe import KnownKeys, known_keys
 from processors.lake import TableHandle
+from processors.quarantine import COLUMNS as QUARANTINE_COLUMNS
+from processors.quarantine import record_batch as quarantine_rows
+
+if TYPE_CHECKING:
+    from pyiceberg.table import FileScanTask
+
+    from processors.rewrite import Rows
 
 _MIB = 1024 * 1024
 _GROUP_BYTES = 16 * _MIB  # of JSON, about; bounds what is decoded and not yet columns
-_DATA_FILE_BYTES = 128 * _MIB  # of Arrow columns, which are 10 to 20 MB of Parquet
-_PENDING_BYTES = 256 * _MIB  # of Arrow columns waiting, of all partitions
 _FILE_COST_BYTES = 8 * 1024  # what opening a file costs, in bytes that could be decoded meanwhile
 _TASK_BYTES = 4 * _MIB  # less is not worth a task of its own, nor a data file
 _COMPRESSED_BY = 8  # JSON that machines wrote, as gzip and zstd compress it
 _FAULTS_SHOWN = 5
-_PATH_PART_BYTES = 200
+_QUARANTINE_RECORDS = 1000  # made into rows at once
+_QUARANTINE_BYTES = 32 * _MIB  # of Arrow columns waiting: rejected records are few, or else large
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,17 @@ class SourceInput:
 
 
 @dataclass(frozen=True)
+class Quarantine:
+    """Where rejected records go, and what is said of each."""
+
+    handle: TableHandle
+    file_type: str
+    schema_version: int
+    rejected_at: datetime
+    raw_max_bytes: int  #: a longer record's text is left out
+
+
+@dataclass(frozen=True)
 class WriteJob:
     """One task: source files, and how they become rows of which table."""
 
@@ -69,21 +82,25 @@ class WriteJob:
     attempt: int  #: from 1; with `task` it keeps data files of different tries apart
     task: int
     handle: TableHandle
+    quarantine: Quarantine
     definition: Definition
     config: ProcessingConfig
     keys: tuple[str, ...]  #: names of the type inside documents
     inputs: tuple[SourceInput, ...]
     time_field: str | None  #: whose UTC days are collected
     max_decoded_bytes: int
+    existing: tuple[FileScanTask, ...] | None = None  #: the table's data files whose keys are there; None: no dedupe
+    replaced: Rows | None = None  #: rows of theirs that this batch takes the place of
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What became of a task's source files; `data_files` and `written` describe the same Parquet files."""
+    """What became of a task's source files."""
 
     outcomes: list[FileOutcome]
-    data_files: list[DataFile]
-    written: list[WrittenFile]
+    data_files: list[DataFile]  #: of the type's table
+    quarantined: list[DataFile]  #: of the quarantine's
+    written: list[WrittenFile]  #: the data files of both
     days: set[date]
 
 
@@ -105,35 +122,114 @@ def cut_tasks(inputs: Sequence[SourceInput], parallelism: int) -> list[tuple[Sou
 
 
 def load_files(job: WriteJob) -> TaskResult:
-    """Read, check and decode the job's source files, and write the good ones' records as data files.
+    """Read, check and decode the job's source files; write good records as rows, rejected ones into the quarantine.
 
     Every input has exactly one outcome. Raises WorldFault when a disk or network is at fault and not a file, Fatal when
     the Parquet footers count other rows than were decoded.
     """
-    output = _Output(job)
-    decoder = Decoder(job.definition, job.keys)
+    output = Output(job.handle, _column_names(job), batch_id=job.batch_id, attempt=job.attempt, task=job.task)
+    rejects = _Rejects(job)
+    try:
+        outcomes, days = _decode(job, output, rejects)
+        data_files, quarantined = output.finish(), rejects.finish()
+    except WorldFault:
+        output.discard()
+        rejects.discard()
+        raise
+    loaded = [outcome for outcome in outcomes if outcome.outcome == "loaded"]
+    _check_footers(job, "records were decoded", sum(outcome.rows for outcome in loaded), data_files)
+    _check_footers(job, "records were rejected", sum(outcome.rejected for outcome in loaded), quarantined)
+    written = [
+        WrittenFile(file.file_path, handle.name, file.record_count, file.file_size_in_bytes)
+        for handle, files in ((job.handle, data_files), (job.quarantine.handle, quarantined))
+        for file in files
+    ]
+    return TaskResult(outcomes, data_files, quarantined, written, days)
+
+
+def _decode(job: WriteJob, output: Output, rejects: _Rejects) -> tuple[list[FileOutcome], set[date]]:
+    """An outcome for each input, and the days of their rows; the rows go to `output`, rejected records to `rejects`."""
+    config = job.config
+    limits = RejectLimits(config.max_rejected_ratio, config.max_rejected_records)
+    known = _known_keys(job)
+    decoder = Decoder(job.definition, job.keys, unknown_fields=config.unknown_fields, limits=limits, known=known)
     outcomes: list[FileOutcome] = []
     days: set[date] = set()
     for day, inputs in groupby(job.inputs, key=attrgetter("day")):
         for group in _groups(inputs):
             readable: list[SourceInput] = []
+            if known is not None:
+                known.begin(readable)
             decoded = decoder.decode_many(_contents(group, job.max_decoded_bytes, readable, outcomes))
-            outcomes += [_outcome(source, result) for source, result in zip(readable, decoded.files, strict=True)]
             while decoded.batches:  # each is let go once it is written
                 columns = decoded.batches.pop(0)
                 days |= _days(job, columns)
                 output.add(day, _record_batch(job, day, readable, columns))
-    data_files = output.finish()
-    rows, footers = sum(outcome.rows for outcome in outcomes), sum(file.record_count for file in data_files)
-    if rows != footers:
+            for source, result in zip(readable, decoded.files, strict=True):
+                outcome = _outcome(source, result)
+                outcomes.append(outcome)
+                if outcome.outcome == "loaded" and result.rejected:
+                    rejects.add(source, result)
+    return outcomes, days
+
+
+def _known_keys(job: WriteJob) -> KnownKeys | None:
+    if job.existing is None:
+        return None
+    metadata, io = job.handle.open()
+    return known_keys(job.definition, metadata, io, job.existing, but=job.replaced)
+
+
+def _check_footers(job: WriteJob, what: str, records: int, data_files: Sequence[DataFile]) -> None:
+    footers = sum(file.record_count for file in data_files)
+    if records != footers:
         raise Fatal(
-            f"writing batch {job.batch_id}, task {job.task}: {rows} records were decoded, but the Parquet footers "
-            f"count {footers}; nothing was committed, report this as a bug"
+            f"writing batch {job.batch_id}, task {job.task}: {records} {what}, but the Parquet footers count "
+            f"{footers}; nothing was committed, report this as a bug"
         )
-    written = [
-        WrittenFile(file.file_path, job.handle.name, file.record_count, file.file_size_in_bytes) for file in data_files
-    ]
-    return TaskResult(outcomes, data_files, written, days)
+
+
+class _Rejects:
+    """The quarantine's data files of one task; nothing is opened before a record is rejected."""
+
+    def __init__(self, job: WriteJob) -> None:
+        self._job = job
+        self._output: Output | None = None
+
+    def add(self, source: SourceInput, result: FileResult) -> None:
+        """Take a loaded file's rejected records, a part at a time: all their texts at once may be much."""
+        job, about = self._job, self._job.quarantine
+        if self._output is None:
+            self._output = Output(
+                about.handle,
+                QUARANTINE_COLUMNS,
+                batch_id=job.batch_id,
+                attempt=job.attempt,
+                task=job.task,
+                pending_bytes=_QUARANTINE_BYTES,
+            )
+        for start in range(0, len(result.rejected), _QUARANTINE_RECORDS):
+            rows = quarantine_rows(
+                result.rejected[start : start + _QUARANTINE_RECORDS],
+                file_type=about.file_type,
+                schema_version=about.schema_version,
+                rejected_at=about.rejected_at,
+                day=source.day,
+                file_name=source.name,
+                file_id=source.file_id,
+                batch_id=job.batch_id,
+                raw_max_bytes=about.raw_max_bytes,
+            )
+            self._output.add(source.day, rows)
+
+    def finish(self) -> list[DataFile]:
+        """Write what waits; every data file so far."""
+        return self._output.finish() if self._output else []
+
+    def discard(self) -> None:
+        """Take away what was written."""
+        if self._output:
+            self._output.discard()
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -234,18 +330,22 @@ def _reading_fault(source: SourceInput, error: OSError) -> FileRefused | WorldFa
 def _outcome(source: SourceInput, result: FileResult) -> FileOutcome:
     if result.refused is not None:
         return _refusal(source, result.refused)
-    if not result.rejected:
-        return FileOutcome(source.file_id, "loaded", records=result.records, rows=result.rows)
-    count, shown = len(result.rejected), result.rejected[:_FAULTS_SHOWN]
-    more = f"; and {count - len(shown)} more" if count > len(shown) else ""
-    faults = "; ".join(rejected.message for rejected in shown) + more
+    count, message = result.rejected_count, None
+    if result.over_limit:
+        shown = result.rejected[:_FAULTS_SHOWN]
+        more = f"; and {count - len(shown)} more" if count > len(shown) else ""
+        faults = "; ".join(rejected.message for rejected in shown) + more
+        message = f"decoding {source.name}: {count} of {result.records} records break the schema: {faults}"
     return FileOutcome(
         source.file_id,
-        "error",
+        "error" if result.over_limit else "loaded",
         records=result.records,
+        rows=result.rows,
         rejected=count,
-        code="schema_mismatch",
-        message=f"decoding {source.name}: {count} of {result.records} records break the schema: {faults}",
+        code="schema_mismatch" if result.over_limit else None,
+        message=message,
+        reasons=bounded(result.reasons),
+        unknown=result.unknown,
     )
 
 
@@ -257,7 +357,7 @@ def _refusal(source: SourceInput, refused: FileRefused) -> FileOutcome:
 
 
 def _record_batch(job: WriteJob, day: date, inputs: Sequence[SourceInput], decoded: RecordColumns) -> pa.RecordBatch:
-    """The decoded columns, with date and lineage."""
+    """The decoded columns, with date, lineage and what was rescued."""
     rows = decoded.rows
     lineage = (
         decoded.per_file([source.name for source in inputs]),
@@ -265,12 +365,13 @@ def _record_batch(job: WriteJob, day: date, inputs: Sequence[SourceInput], decod
         decoded.record_nos(),
         pa.repeat(job.batch_id, rows),
     )
-    columns = [*decoded.columns, pa.repeat(pa.scalar(day, pa.date32()), rows), *lineage]
+    rescued = pa.nulls(rows, pa.string()) if decoded.rescued is None else decoded.rescued
+    columns = [*decoded.columns, pa.repeat(pa.scalar(day, pa.date32()), rows), *lineage, rescued]
     return pa.record_batch(columns, names=_column_names(job))
 
 
 def _column_names(job: WriteJob) -> list[str]:
-    return [*(each.name for each in job.definition.fields), DATE_COLUMN, *LINEAGE]
+    return [*(each.name for each in job.definition.fields), DATE_COLUMN, *LINEAGE, RESCUED]
 
 
 def _days(job: WriteJob, decoded: RecordColumns) -> set[date]:
@@ -278,132 +379,5 @@ def _days(job: WriteJob, decoded: RecordColumns) -> set[date]:
     if job.time_field is None:
         return set()
     position = [each.name for each in job.definition.fields].index(job.time_field)
-    days = pc.unique(_floor(decoded.columns[position], "day").cast(pa.date32()))
+    days = pc.unique(floor_time(decoded.columns[position], "day").cast(pa.date32()))
     return set(days.drop_null().to_pylist())
-
-
-def _floor(times: pa.Array, unit: Literal["day", "hour"]) -> pa.Array:
-    """Timestamps cut to their UTC day or hour, without zone; dates as they are."""
-    if not pa.types.is_timestamp(times.type):
-        return times
-    return pc.floor_temporal(times.cast(pa.timestamp("us")), unit=unit)
-
-
-# -- partitions and data files ----------------------------------------------------------------------------------------
-
-
-class _Part(NamedTuple):
-    """Rows of one partition."""
-
-    value: Hashable  #: as Iceberg stores it: days or hours since 1970, or the column's value
-    batch: pa.RecordBatch
-
-
-@dataclass
-class _Pending:
-    """Rows of one partition that wait to be written."""
-
-    batches: list[pa.RecordBatch] = field(default_factory=list)
-    size: int = 0
-
-
-class _Output:
-    """Gathers rows by partition and writes them: one data file a partition, more only when it grows large."""
-
-    def __init__(self, job: WriteJob) -> None:
-        self._job = job
-        self._metadata, self._io = job.handle.open()
-        self._schema, self._spec = self._metadata.schema(), self._metadata.spec()
-        self._rows_schema = self._schema.select(*_column_names(job))  # columns that only the table has become null
-        self._field: PartitionField | None = next(iter(self._spec.fields), None)
-        self._source = None if self._field is None else self._schema.find_column_name(self._field.source_id)
-        self._pending: dict[Hashable, _Pending] = {}
-        self._written: list[DataFile] = []
-
-    def add(self, day: date, batch: pa.RecordBatch) -> None:
-        """Take rows of files of one day."""
-        for value, part in self._parts(day, batch):
-            pending = self._pending.setdefault(value, _Pending())
-            pending.batches.append(part)
-            pending.size += part.nbytes
-            if pending.size >= _DATA_FILE_BYTES:
-                self._write(value)
-        if sum(pending.size for pending in self._pending.values()) >= _PENDING_BYTES:
-            self.finish()
-
-    def finish(self) -> list[DataFile]:
-        """Write what waits; every data file so far."""
-        for value in list(self._pending):
-            self._write(value)
-        return self._written
-
-    def _parts(self, day: date, batch: pa.RecordBatch) -> Iterator[_Part]:
-        if self._field is None or self._source is None:
-            yield _Part(None, batch)
-        elif self._source == DATE_COLUMN:
-            yield _Part(day, batch)
-        else:
-            yield from _split(batch, _partition_values(batch.column(self._source), self._field))
-
-    def _write(self, value: Hashable) -> None:
-        job, pending = self._job, self._pending.pop(value)
-        # Attempt, task and number as one integer of fixed places: the name of a data file is written once, ever.
-        task_id = (job.attempt * 10**5 + job.task) * 10**8 + len(self._written)
-        key = PathKey([PartitionFieldValue(self._field, value)], self._spec, self._schema) if self._field else None
-        task = WriteTask(uuid.UUID(job.batch_id), task_id, self._rows_schema, pending.batches, partition_key=key)
-        try:
-            self._written += write_file(self._io, self._metadata, iter([task]))
-        except OSError as error:
-            self._discard()
-            raise WorldFault(
-                f"writing data files of {job.handle.name}: {error}; check the warehouse's disk for space and rights, "
-                "or the network",
-                code=world_code(error, "warehouse_away"),
-            ) from error
-
-    def _discard(self) -> None:
-        """Nobody will hear of what this task wrote, and on a full disk it would be in the way of the next attempt."""
-        for written in self._written:
-            with suppress(OSError):
-                self._io.delete(written.file_path)
-
-
-@dataclass(frozen=True)
-class PathKey(PartitionKey):
-    """A partition whose folder's name is one that file systems take, however long the value is."""
-
-    def to_path(self) -> str:
-        """The folder's name; a long one is cut and ends in its digest."""
-        path: str = super().to_path()
-        if len(path) <= _PATH_PART_BYTES:  # it is ASCII: the rest is percent-encoded
-            return path
-        digest = hashlib.sha256(path.encode()).hexdigest()[:16]
-        return f"{path[: _PATH_PART_BYTES - len(digest) - 1]}-{digest}"
-
-
-def _partition_values(column: pa.Array, field_: PartitionField) -> pa.Array:
-    """The partition's value of each row."""
-    match field_.transform:
-        case DayTransform():
-            days = _floor(column, "day").cast(pa.date32())
-            return days.cast(pa.int32())
-        case HourTransform():
-            return pc.divide(_floor(column, "hour").cast(pa.int64()), 3600 * 10**6)
-        case IdentityTransform():
-            if isinstance(column, pa.ExtensionArray):  # uuid
-                return column.storage
-            return column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
-    raise Fatal(f"writing data files: partitions by {field_.transform} are not built")
-
-
-def _split(batch: pa.RecordBatch, values: pa.Array) -> Iterator[_Part]:
-    """The batch's rows by partition value, null too; their order within a value stays."""
-    encoded = values.dictionary_encode(null_encoding="encode")
-    distinct = encoded.dictionary.to_pylist()
-    if len(distinct) > 1:
-        batch = batch.take(pc.sort_indices(encoded.indices))
-    stops = np.cumsum(np.bincount(encoded.indices.to_numpy(), minlength=len(distinct)))
-    start = 0
-    for value, stop in zip(distinct, stops.tolist(), strict=True):
-        yield _Part(value, batch.slice(start, stop - start))
-        start = stop

@@ -10,6 +10,7 @@ from command import Lemonade
 
 from metadata.states import FileState
 from processors.audit import audit
+from processors.quarantine import TABLE as QUARANTINE
 from watcher.app import App
 
 PLACES = {
@@ -33,8 +34,11 @@ def assert_books(
     states: Iterable[str] | None = None,
     table: str = "vehicle_events",
     key: str | None = "vehicle_id",
+    rejected: int = 0,
 ) -> None:
     """Through the command alone, with or without a daemon: `rows` rows in `table`, each once; files; `lemonade audit`.
+
+    `rejected`: rows of the quarantine's table, each once.
 
     `key`: a column whose value is another in each row, as `events_file` makes them; None when it is not. `names`: the
     names that the ledger knows, no more and no fewer (a name that came twice stands twice). `states`: the states that
@@ -46,6 +50,11 @@ def assert_books(
             f"SELECT count(*) AS n, count(DISTINCT (_file_id, _record_no)) AS once, {distinct} AS keys FROM {table}"
         )
         assert counted == [{"n": rows, "once": rows, "keys": rows}]
+    if rejected or home.run("query", f"SELECT 1 FROM {QUARANTINE} LIMIT 1", check=None).returncode == 0:
+        counted = home.query(
+            f"SELECT count(*) AS n, count(DISTINCT (_batch_id, _file_id, _record_no)) AS once FROM {QUARANTINE}"
+        )
+        assert counted == [{"n": rejected, "once": rejected}]
     files = home.json("files", "--limit", "1000000", check=None)  # exit 1: none came yet
     _assert_places(files, home.home / "data")
     if names is not None:
@@ -57,9 +66,14 @@ def assert_books(
 
 
 def assert_app_books(
-    app: App, rows: int | None = None, *, table: str = "raw_data.vehicle_events", key: str | None = None
+    app: App,
+    rows: int | None = None,
+    *,
+    table: str = "raw_data.vehicle_events",
+    key: str | None = None,
+    rejected: int | None = None,
 ) -> None:
-    """The same in this process, without DuckDB; `rows` None: as many as the ledger says."""
+    """The same in this process, without DuckDB; `rows` and `rejected` None: as many as the ledger says."""
     files = [
         {"name": file.name, "state": file.state, "path": file.path, "code": file.code} for file in app.ledger.files()
     ]
@@ -74,8 +88,24 @@ def assert_app_books(
         assert len({(row["_file_id"], row["_record_no"]) for row in lineage}) == found, f"rows of {table} are doubled"
         if key is not None:
             assert len(set(there[key].to_pylist())) == found, f"{key} repeats in {table}"
+    records = rejected_records(app)
+    once = {(row["_batch_id"], row["_file_id"], row["_record_no"]) for row in records}
+    assert len(once) == len(records), f"rows of {QUARANTINE} are doubled"
+    loaded = [file for file in app.ledger.files() if file.state in (FileState.LOADED, FileState.MISSING)]
+    kept = sum((file.rejected or 0) - file.replayed - file.discarded for file in loaded)
+    expected = kept if rejected is None else rejected
+    assert len(records) == kept == expected, f"{len(records)} in {QUARANTINE}, {kept} in the ledger, not {expected}"
     result = audit(app.settings, app.ledger, app.registry, app.lake(), app.clock)
     assert result.balanced, "the books do not balance:\n" + "\n".join(finding.line() for finding in result.findings)
+
+
+def rejected_records(app: App) -> list[dict[str, Any]]:
+    """Every row of the quarantine, by file and record."""
+    found = app.lake().table(QUARANTINE)
+    if found is None or found.current_snapshot() is None:
+        return []
+    rows = found.scan().to_arrow().to_pylist()
+    return sorted(rows, key=lambda row: (row["_source_file"], row["_record_no"]))
 
 
 def _assert_places(files: list[dict[str, Any]], data: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,17 @@ class Lemonade:
         """Run a verb with --json and read its answer."""
         return json.loads(self.run(*arguments, "--json", check=check).stdout)
 
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[bytes]:
-        """Start the daemon in the background and wait until it holds its lock and looks."""
+    def start(
+        self, *arguments: str, program: Sequence[str] = ("-m", "watcher", "run"), **more: str
+    ) -> subprocess.Popen[bytes]:
+        """Start the daemon in the background and wait until it holds its lock and looks.
+
+        `program`: what Python runs, where it is another than `lemonade run`.
+        """
         seen = self.events("daemon.started")
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "watcher", "run", *arguments],
+                [sys.executable, *program, *arguments],
                 cwd=self.home,
                 env={**self.environ, **more},
                 stdout=log,

@@ -53,10 +53,13 @@ class Home:
         snapshot, _ = self.work.gather_until_settled()
         self.work.flush(snapshot.active, FlushReason.REQUEST)
 
-    def drop(self, number: int, count: int = 10) -> str:
-        """Drop a file of records that no other file has."""
+    def drop(self, number: int, count: int = 10, *, bad: int = 0) -> str:
+        """Drop a file of records that no other file has; the first `bad` of them have no time."""
         name = f"vehicles_events_202601151200{number:02}.json"
-        drop(self.settings.incoming_folder, name, events_file(count, start=number * 100))
+        document = events_file(count, start=number * 100)
+        for record in document["vehicles_events"][:bad]:
+            del record["event_time"]
+        drop(self.settings.incoming_folder, name, document)
         return name
 
     def backup(self, to: Path) -> Path:
@@ -82,7 +85,7 @@ class Home:
             states[file.name] = f"{states[file.name]}+{file.state}" if file.name in states else file.state
         return states
 
-    def assert_balanced(self, rows: int) -> None:
-        """Every row once, every file in one place, the books balance; and nothing is under way."""
-        assert_app_books(self.app, rows, key="vehicle_id")
+    def assert_balanced(self, rows: int, *, rejected: int = 0) -> None:
+        """Every row and rejected record once, every file in one place, the books balance; nothing is under way."""
+        assert_app_books(self.app, rows, key="vehicle_id", rejected=rejected)
         assert {batch.state for batch in self.app.ledger.batches()} <= {"settled", "abandoned"}

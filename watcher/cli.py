@@ -35,10 +35,13 @@ VERBS = {
     "explain": "watcher.commands.explain:explain",
     "retry": "watcher.commands.retry:retry",
     "undo": "watcher.commands.undo:undo",
+    "quarantine": "watcher.commands.quarantine:quarantine",
     "types": "watcher.commands.types:types",
+    "check": "watcher.commands.check:check",
     "summarize": "watcher.commands.summarize:summarize",
     "query": "watcher.commands.query:query",
     "audit": "watcher.commands.audit:audit",
+    "report": "watcher.commands.report:report",
     "recover": "watcher.commands.recover:recover",
     "generate": "watcher.commands.generate:generate",
     "demo": "watcher.commands.demo:demo",
@@ -61,6 +64,16 @@ class _LazyGroup(click.Group):
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command)  # noqa: S101 - a wrong entry in VERBS is a bug that tests see
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # the reader of our output went away: nothing to say, and nobody to say it to
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0  # click's own answer would be 1, as if the answer were no
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,9 +124,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except BrokenPipeError:  # the reader of our output went away: nothing to say, and nobody to say it to
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except LemonadeError as error:
         click.echo(f"lemonade: {error.message}", err=True)
         sys.exit(exit_code(error))

@@ -1,7 +1,8 @@
 """Flush: hand the claimed files of types over, chunk by chunk, and tell what became of them.
 
 A batch that has to wait for another attempt is put aside, planned in the ledger and here in memory; other chunks, types
-and flushes go on meanwhile, and its flush is over when its last batch is. All of this belongs to one thread.
+and flushes go on meanwhile, and its flush is over when its last batch is. Only chunks of its own type under another
+version of the schema wait for it: the table changes when they begin. All of this belongs to one thread.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ class FlushReport:
         """Rows loaded over all batches."""
         return sum(batch.rows for batch in self.batches)
 
+    @property
+    def rejected(self) -> int:
+        """Records of loaded files that went to the quarantine, over all batches."""
+        return sum(batch.rejected for batch in self.batches)
+
 
 @dataclass
 class _Flush:
@@ -57,6 +63,7 @@ class _Flush:
     then: Callable[[FlushReport], None]
     has_begun: bool = False  #: something waited
     copies: dict[str, FileType] = field(default_factory=dict)  #: types of which copies of files in flight wait
+    later: dict[str, FileType] = field(default_factory=dict)  #: types that wait for batches under another version
 
 
 @dataclass(order=True)
@@ -104,7 +111,7 @@ class Flusher:
             if self.draining() or not pause(self.seconds_to_next() or 0.0):
                 self.drain()
             else:
-                self._next_attempt()
+                self._next()
         return over[0]
 
     def start(self, types: Sequence[FileType], reason: FlushReason, then: Callable[[FlushReport], None]) -> None:
@@ -131,13 +138,15 @@ class Flusher:
             self._end_if_over(flush)
 
     def seconds_to_next(self) -> float | None:
-        """How long until a batch that was put aside is due, 0 for now; None when none waits."""
+        """How long until something that was put aside is due, 0 for now; None when nothing waits."""
+        if any(not self.waits_under_another_version(kind) for flush in self._open for kind in flush.later.values()):
+            return 0.0
         return max(0.0, self._aside[0].due - self.clock.monotonic()) if self._aside else None
 
     def go_on(self) -> None:
         """Do the next attempt that is due, if one is. Errors as `start`."""
         if self.seconds_to_next() == 0 and not self.draining():
-            self._next_attempt()
+            self._next()
 
     def drain(self) -> None:
         """End every flush as drained: batches that wait stay planned, the next start claims their files again."""
@@ -151,10 +160,24 @@ class Flusher:
         self._when_idle.append(then)
         self._tell_idle()
 
+    def waits_under_another_version(self, kind: FileType) -> bool:
+        """Whether a batch of the type waits for another attempt that was planned under another version of its schema.
+
+        Until it is over nothing may bring the type's table to this one.
+        """
+        batches = [aside.work for aside in self._aside]
+        return any(
+            work.file_type.name == kind.name and work.file_type.schema_version != kind.schema_version
+            for work in batches
+        )
+
     # -- chunks and attempts ------------------------------------------------------------------------------------------
 
     def _begin_type(self, kind: FileType, flush: _Flush) -> None:
-        """Every chunk of the type gets its first attempt."""
+        """Every chunk of the type gets its first attempt, unless batches under another version go first."""
+        if self.waits_under_another_version(kind):
+            flush.later[kind.name] = kind
+            return
         for group in by_deaths(self.ledger.waiting(kind.name)):
             for chunk in cut(group, self.settings.chunk_max_files, self.settings.chunk_max_bytes):
                 if self.draining():
@@ -166,6 +189,22 @@ class Flusher:
                     work = self.microbatches.begin(kind, chunk, reason=flush.reason, flush_id=flush.report.flush_id)
                     self._note_copies(work, flush)
                     self._attempt(work, flush)
+
+    def _next(self) -> None:
+        """Begin a type whose batches under another version are over, else do the next attempt."""
+        for flush in list(self._open):
+            for kind in list(flush.later.values()):
+                if not self.waits_under_another_version(kind):
+                    with self._cutting_off(flush):
+                        self._begin_type(self._as_it_is_now(flush.later.pop(kind.name)), flush)
+                        self._end_if_over(flush)
+                    return
+        self._next_attempt()
+
+    def _as_it_is_now(self, kind: FileType) -> FileType:
+        """The type's latest version: its table may have been brought to that already."""
+        found = next((each for each in self.registry.read().types if each.name == kind.name), kind)
+        return found if found.schema_version > kind.schema_version else kind
 
     def _next_attempt(self) -> None:
         aside = heapq.heappop(self._aside)
@@ -197,12 +236,12 @@ class Flusher:
     def _end_if_over(self, flush: _Flush) -> None:
         while not self._waits(flush) and flush.copies and not self.draining():
             _, kind = flush.copies.popitem()  # the fate of the file that its copies waited for is known now
-            self._begin_type(kind, flush)
+            self._begin_type(self._as_it_is_now(kind), flush)
         if not self._waits(flush):
             self._end(flush)
 
     def _waits(self, flush: _Flush) -> bool:
-        return any(aside.flush is flush for aside in self._aside)
+        return bool(flush.later) or any(aside.flush is flush for aside in self._aside)
 
     def _end(self, flush: _Flush) -> None:
         self._open.remove(flush)
@@ -250,6 +289,7 @@ class Flusher:
             "error": error,
             "duplicate": report.count("duplicate"),
             "rows": report.rows,
+            "rejected": report.rejected,
             "drained": report.drained,
             "seconds": round(seconds, 3),
         }

@@ -52,6 +52,7 @@ class Generated:
     path: Path
     file_type: str
     records: int
+    bad: int  #: of them, those that break the schema
 
 
 def records(rng: Random, kind: Kind, count: int, around: datetime) -> list[dict[str, Any]]:
@@ -69,6 +70,23 @@ def records(rng: Random, kind: Kind, count: int, around: datetime) -> list[dict[
             seen.add(key)
             made.append(record)
     return made
+
+
+def spoil(rng: Random, kind: Kind, rows: list[dict[str, Any]], share: float) -> int:
+    """Break `share` of the records as producers do (at least one, unless it is 0); returns how many."""
+    if not share:
+        return 0
+    time, text = ("event_time", "event_type") if kind.file_type == "vehicle_events" else ("report_time", "status")
+    chosen = rng.sample(range(len(rows)), min(len(rows), max(1, round(share * len(rows)))))
+    for at in chosen:
+        match rng.randrange(3):
+            case 0:
+                del rows[at]["vehicle_id"]
+            case 1:
+                rows[at][time] = "yesterday"
+            case _:
+                rows[at][text] = 17
+    return len(chosen)
 
 
 def document(kind: Kind, rows: list[dict[str, Any]]) -> bytes:
@@ -102,8 +120,11 @@ class Generator:
         self.taken = taken
         self._used: set[str] = set()
 
-    def make(self, num_files: int, count: int, now: datetime) -> list[Generated]:
-        """Put `num_files` files of each type, of `count` records each, into the folder; returns them in order."""
+    def make(self, num_files: int, count: int, now: datetime, bad_share: float = 0.0) -> list[Generated]:
+        """Put `num_files` files of each type, of `count` records each, into the folder; returns them in order.
+
+        `bad_share` of each file's records break the schema.
+        """
         made = []
         moment = now
         for _ in range(num_files):
@@ -113,7 +134,8 @@ class Generator:
                 name = file_name(kind, moment)
                 self._used.add(name)
                 rows = records(self.rng, kind, count, moment)
-                made.append(Generated(write_file(self.folder, name, document(kind, rows)), kind.file_type, count))
+                bad = spoil(self.rng, kind, rows, bad_share)
+                made.append(Generated(write_file(self.folder, name, document(kind, rows)), kind.file_type, count, bad))
         return made
 
     def _is_taken(self, name: str) -> bool:

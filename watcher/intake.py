@@ -359,7 +359,8 @@ class Intake:
                 Event.TYPE_DISCOVERED if self.registry.discover(prefix) else Event.FILE_HELD,
                 "type_unknown",
                 prefix=prefix,
-                cure="its files wait in held/; describe their type: lemonade types add --file TYPE.json",
+                cure="its files wait in held/, and a schema is drafted from them; see it: lemonade types show "
+                f"{type_name_of(prefix)}; take it: lemonade types activate {type_name_of(prefix)}",
             )
             known.count_discovery(prefix)
         return f"no type matches its prefix {prefix!r}"

@@ -14,11 +14,16 @@ from metadata.errors import TypeStopped
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import Batch, Operation
+from metadata.operation_receipt import OperationReceipt
 from metadata.registry import Registry
 from metadata.states import BatchState
+from processors.backfill import Backfill
 from processors.lake import LandingState
 from processors.microbatch import BatchResult, MicroBatches
+from processors.operation_receipts import OperationReceipts
+from processors.quarantine import TABLE as QUARANTINE
 from processors.receipts import forgotten
+from processors.replay import Replay
 from processors.undo import Undo
 from watcher.intake import Intake
 
@@ -31,8 +36,8 @@ class Action(StrEnum):
     REBUILD = "rebuild"  #: its receipt is written into the ledger, which has forgotten it; then it is walked
     CLAIM_AGAIN = "claim again"  #: the batch is abandoned, its files wait for the next flush
     FAIL = "fail"  #: the batch is abandoned, its one file goes to failed/: it ended process after process
-    COMMIT = "commit"  #: its recorded data files are committed, then it is recorded and settled
-    RECORD = "record"  #: its snapshot is in the table; it is recorded and settled
+    COMMIT = "commit"  #: its recorded data files are committed where they are not, then it is recorded and settled
+    RECORD = "record"  #: its snapshots are in the tables; it is recorded and settled
     SETTLE = "settle"  #: its files move to their end
     ABANDON = "abandon"  #: the operation is given up, nothing was changed
     ADOPT = "adopt"  #: the file is claimed as if it had just been dropped
@@ -43,7 +48,7 @@ class Action(StrEnum):
 class Repair:
     """One thing to put in order; `thing` is a batch's, operation's or file's id, or a stray file's path."""
 
-    kind: str  #: batch, undo, file or stray
+    kind: str  #: batch, undo, replay, discard, backfill, file or stray
     thing: str
     file_type: str | None
     found: str  #: its state in the ledger, or `unknown`
@@ -51,7 +56,7 @@ class Repair:
     files: int | None = None
 
 
-def inspect(microbatches: MicroBatches, undo: Undo, intake: Intake) -> list[Repair]:
+def inspect(microbatches: MicroBatches, walkers: Walkers, receipts: OperationReceipts, intake: Intake) -> list[Repair]:
     """What start-up would repair at this moment, in its order. Only asks ledger, receipts, tables and folders."""
     ledger = microbatches.ledger
     forgot = forgotten(ledger, microbatches.lake)
@@ -66,13 +71,20 @@ def inspect(microbatches: MicroBatches, undo: Undo, intake: Intake) -> list[Repa
         for batch in unsettled.values()
         if batch.id not in forgot
     ]
+    repairs += [_forgotten_operation(receipt) for receipt in receipts.forgotten()]
     repairs += [
-        Repair("undo", row.id, row.file_type, row.state, _action_on_undo(undo, row), len(row.file_ids))
-        for row in undo.operations.unsettled()
+        Repair(row.kind, row.id, row.file_type, row.state, _action_on_operation(walkers, row), len(row.file_ids))
+        for row in walkers.unsettled()
     ]
     repairs += [Repair("file", file.id, file.file_type, file.state, Action.SETTLE) for file in ledger.unmoved_files()]
     repairs += [Repair("stray", str(path), None, "unknown", Action.ADOPT) for path in intake.strays()]
     return repairs
+
+
+def _forgotten_operation(receipt: OperationReceipt) -> Repair:
+    operation = receipt.operation
+    files = len(operation["file_ids"])
+    return Repair(operation["kind"], receipt.operation_id, receipt.file_type, "unknown", Action.REBUILD, files)
 
 
 def _action_on_batch(microbatches: MicroBatches, batch: Batch) -> Action:
@@ -80,26 +92,51 @@ def _action_on_batch(microbatches: MicroBatches, batch: Batch) -> Action:
         return Action.FAIL if microbatches.is_poisoned(batch) else Action.CLAIM_AGAIN
     if batch.state == BatchState.COMMITTED:
         return Action.SETTLE
-    if not batch.expected_rows:
-        return Action.RECORD
-    paths = microbatches.ledger.data_file_paths(batch.id)
-    return {
-        LandingState.LANDED: Action.RECORD,
-        LandingState.ABSENT: Action.COMMIT,
-        LandingState.HISTORY_CUT: Action.ASK,
-    }[microbatches.lake.landed(batch.table_name, batch.id, paths).state]
+    replacement = microbatches.ledger.replacement(batch.id)
+    removed, unquarantined = (replacement[0].removed_rows, replacement[0].quarantine_rows) if replacement else (0, 0)
+    expected = {
+        QUARANTINE: batch.quarantine_rows or unquarantined,
+        batch.table_name: batch.expected_rows or removed,
+    }
+    landings = {microbatches.committer.landing(batch, name)[0] for name, rows in expected.items() if rows}
+    if LandingState.HISTORY_CUT in landings:
+        return Action.ASK
+    return Action.COMMIT if LandingState.ABSENT in landings else Action.RECORD
 
 
-def _action_on_undo(undo: Undo, operation: Operation) -> Action:
+@dataclass(frozen=True)
+class Walkers:
+    """Who walks which operations to their end."""
+
+    undo: Undo
+    replay: Replay
+    backfill: Backfill
+
+    def unsettled(self) -> list[Operation]:
+        """Undos, replays, discards and backfills that are not over, oldest first."""
+        rows = [
+            *self.undo.operations.unsettled(),
+            *self.replay.replays.unsettled(),
+            *self.backfill.backfills.unsettled(),
+        ]
+        return sorted(rows, key=lambda row: row.id)
+
+    def of(self, operation: Operation) -> Undo | Replay | Backfill:
+        """Whose operation it is."""
+        if operation.kind == "undo":
+            return self.undo
+        return self.backfill if operation.kind == "backfill" else self.replay
+
+
+def _action_on_operation(walkers: Walkers, operation: Operation) -> Action:
     if operation.state == BatchState.PLANNED:
         return Action.ABANDON
     if operation.state == BatchState.COMMITTED:
         return Action.SETTLE
     try:
-        landed = undo.lake.operation_landed(operation.table_name, operation.id)
+        return Action.RECORD if walkers.of(operation).landed(operation) else Action.COMMIT
     except TypeStopped:
         return Action.ASK
-    return Action.COMMIT if landed is None else Action.RECORD
 
 
 @dataclass
@@ -136,6 +173,7 @@ def recover(ledger: Ledger, registry: Registry, microbatches: MicroBatches, type
             found=batch.state,
             now=result.state,
             rows=result.rows,
+            rejected=result.rejected,
             snapshot_id=result.snapshot_id,
         )
     left = ledger.unmoved_files()
@@ -146,12 +184,15 @@ def recover(ledger: Ledger, registry: Registry, microbatches: MicroBatches, type
     return recovered
 
 
-def resume_undos(undo: Undo, registry: Registry, types: Sequence[FileType], recovered: Recovered) -> None:
-    """Walk every unsettled undo; a replacement goes the way of its batch. One that cannot go on stops its type."""
+def resume_operations(walkers: Walkers, registry: Registry, types: Sequence[FileType], recovered: Recovered) -> None:
+    """Walk every unsettled operation, in their order; a replacement goes the way of its batch.
+
+    One that cannot go on stops its type.
+    """
     by_name = {kind.name: kind for kind in types}
-    for operation in undo.operations.unsettled():
+    for operation in walkers.unsettled():
         try:
-            result = undo.resume(operation, by_name.get(operation.file_type))
+            result = walkers.of(operation).resume(operation, by_name.get(operation.file_type))
         except TypeStopped as stop:
             recovered.stopped.add(operation.file_type)
             stop_type(registry, operation.file_type, stop)
@@ -159,12 +200,20 @@ def resume_undos(undo: Undo, registry: Registry, types: Sequence[FileType], reco
         log.info(
             Event.RECOVERY_OPERATION,
             operation_id=operation.id,
+            kind=operation.kind,
             file_type=operation.file_type,
             found=operation.state,
             now=result.state,
             rows=result.rows,
             snapshot_id=result.snapshot_id,
         )
+
+
+def go_on_with_operations(walkers: Walkers, registry: Registry) -> None:
+    """Operations that the world stopped half-way are brought to their end, before another one begins."""
+    kinds = {kind.name: kind for kind in registry.read().types}
+    for operation in walkers.unsettled():
+        walkers.of(operation).resume(operation, kinds.get(operation.file_type))
 
 
 def stop_type(registry: Registry, file_type: str, stop: TypeStopped) -> None:

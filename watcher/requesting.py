@@ -55,6 +55,14 @@ def repairs_now(app: App) -> list[Repair]:
     return Work(app, pause=_pause, draining=lambda: False).inspect()
 
 
+def trial_of_replay(app: App, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a replay of the chosen records would make of them; changes nothing and needs no lock."""
+    from watcher.replaying import try_replay
+    from watcher.work import Work
+
+    return try_replay(app, Work(app, pause=_pause, draining=lambda: False).replay, arguments)
+
+
 def recover_under_lock(app: App) -> tuple[list[Repair], list[str]]:
     """Repair, in this process, whose lock the caller holds; returns what there was, and the types that stopped."""
     from watcher.work import Work

@@ -34,6 +34,7 @@ from metadata.retries import WORLD
 from metadata.states import FlushReason
 from watcher.app import App
 from watcher.buffers import Buffers
+from watcher.drafting import Wanted
 from watcher.flusher import Flusher, FlushReport
 from watcher.intake import ScanResult
 from watcher.lock import acquire, wake_file
@@ -186,6 +187,8 @@ class Service:
         snapshot = self.work.read_registry()
         if full or nominations.closed or nominations.changed or self._last_scan.settling or self.work.held_back:
             self._last_scan = self.work.gather(snapshot, nominations, full=full)
+            if full or self._last_scan.held:
+                self._draft()
         scan = self._last_scan
         if full:
             log.debug(Event.SCAN_FINISHED, claimed=len(scan.claimed), settling=len(scan.settling))
@@ -196,6 +199,15 @@ class Service:
         self._flush_requests(snapshot, scan)
         self._flush_full_buffers(snapshot)
         return min(scan.next_look_seconds or _LONGEST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS)
+
+    def _draft(self) -> None:
+        """Draft schemas for unknown types whose files are held: away from this thread, which claims."""
+        for wanted in self.work.drafting.due(self.app.registry.read()):  # discovery may just have added some
+
+            def make(wanted: Wanted = wanted) -> None:
+                self.work.drafting.make(wanted)
+
+            self._summary_jobs.put(make)
 
     def _take_due(self) -> list[tuple[Due, datetime]]:
         due = []

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metadata.definition import FileType, TypeStatus
+from metadata.definition import TypeStatus
 from metadata.errors import Busy, UsageError
 from metadata.lives import files_by_id, find_files
 from metadata.models import Batch, SourceFile
 from metadata.operations import Operations
 from metadata.states import BatchState, FileState, FlushReason
+from processors.quarantine import TABLE as QUARANTINE
+from processors.undo import rows_in
 from watcher.app import App
+from watcher.recovery import go_on_with_operations
 from watcher.work import Work
 
 
@@ -30,8 +33,13 @@ class Asked:
 
     @property
     def rows(self) -> int:
-        """How many rows the ledger says they have loaded."""
-        return sum(file.rows or 0 for file in self.files)
+        """How many rows the ledger says they have in their table, loaded and replayed."""
+        return 0 if self.batch is None else rows_in(self.batch.table_name, self.files)
+
+    @property
+    def quarantined(self) -> int:
+        """How many rejected records the ledger says they have in the quarantine."""
+        return rows_in(QUARANTINE, self.files)
 
 
 def look(app: App, target: str) -> Asked:
@@ -45,17 +53,22 @@ def look(app: App, target: str) -> Asked:
     if batch is None and not found:
         raise UsageError(f"undoing {target!r}: the ledger has no such file or batch; see: lemonade files")
     if batch is None and len(loaded) > 1:
-        listed = "\n".join(f"  {file.id}  {file.name}  {file.rows} rows" for file in loaded)
+        listed = "\n".join(f"  {file.id}  {file.name}  {(file.rows or 0) + file.replayed} rows" for file in loaded)
         raise UsageError(f"undoing {target!r}: several loaded files have that name; give the id of one:\n{listed}")
     if batch is not None:
-        others = [file for file in found if file.state != FileState.LOADED and file.rows]
+        others = [file for file in found if file.state != FileState.LOADED and _brought(file)]
         what = f"batch {batch.id} ({len(loaded)} loaded files)"
         return Asked(batch.id, what, batch, loaded, not others, *_nothing(f"batch {batch.id}", found, loaded))
     file = (loaded or found)[-1]
     if file.batch_id is not None:
         batch, of_batch = Operations(app.database, app.clock).batch(file.batch_id)
-    alone = [each.id for each in of_batch if each.rows] == [file.id]
+    alone = [each.id for each in of_batch if _brought(each)] == [file.id]
     return Asked(file.id, file.name, batch, loaded, alone, *_nothing(file.name, [file], loaded))
+
+
+def _brought(file: SourceFile) -> bool:
+    """Whether rows of it may be in a table: those of an undone one are not."""
+    return bool(file.rows or (file.rejected and file.state in (FileState.LOADED, FileState.MISSING)))
 
 
 def _nothing(what: str, found: Sequence[SourceFile], loaded: Sequence[SourceFile]) -> tuple[str, bool]:
@@ -72,7 +85,7 @@ def _nothing(what: str, found: Sequence[SourceFile], loaded: Sequence[SourceFile
 def undo(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     """Take a file's or a batch's rows out; what a file of it had replaced is loaded again."""
     app = work.app
-    _go_on_with_earlier(work)
+    go_on_with_operations(work.walkers, app.registry)
     asked = look(app, str(arguments["target"]))
     if not asked.files or asked.batch is None:
         return answer(asked, [])
@@ -87,7 +100,9 @@ def undo(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
         "undone": True,
         "operation_id": result.operation_id,
         "rows": result.rows,
+        "quarantine_rows": result.quarantine_rows,
         "snapshot_id": result.snapshot_id,
+        "quarantine_snapshot_id": result.quarantine_snapshot_id,
         "days": result.days,
         "data_files_removed": result.data_files_removed,
         "data_files_added": result.data_files_added,
@@ -103,10 +118,14 @@ def answer(asked: Asked, returned: Sequence[SourceFile]) -> dict[str, Any]:
         "undone": False,
         "done_before": asked.done_before,
         "why_not": asked.why_not,
-        "files": [{"file_id": file.id, "name": file.name, "rows": file.rows} for file in asked.files],
+        "files": [
+            {"file_id": file.id, "name": file.name, "rows": (file.rows or 0) + file.replayed} for file in asked.files
+        ],
         "operation_id": None,
         "rows": 0,
+        "quarantine_rows": 0,
         "snapshot_id": None,
+        "quarantine_snapshot_id": None,
         "days": [],
         "data_files_removed": 0,
         "data_files_added": 0,
@@ -114,13 +133,6 @@ def answer(asked: Asked, returned: Sequence[SourceFile]) -> dict[str, Any]:
             {"file_id": file.id, "name": file.name, "state": file.state, "rows": file.rows} for file in returned
         ],
     }
-
-
-def _go_on_with_earlier(work: Work) -> None:
-    """An undo that the world stopped half-way is brought to its end first."""
-    kinds: dict[str, FileType] = {kind.name: kind for kind in work.app.registry.read().types}
-    for operation in work.undo.operations.unsettled():
-        work.undo.resume(operation, kinds.get(operation.file_type))
 
 
 def _check_idle(app: App, asked: Asked, batch: Batch) -> None:

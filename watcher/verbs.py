@@ -11,12 +11,14 @@ from typing import Any
 
 from metadata.errors import UsageError
 from metadata.states import FlushReason
+from watcher.backfilling import backfill
+from watcher.replaying import discard, replay
 from watcher.retrying import retry
 from watcher.undoing import undo
 from watcher.verbs_types import VERBS
 from watcher.work import Work, flush_answer, summary_answer, wanted_types
 
-TABLE_VERBS = frozenset({"undo"})
+TABLE_VERBS = frozenset({"backfill", "undo", "quarantine.replay", "quarantine.discard"})
 """Verbs that move source files or change tables: in the daemon the batches' thread does them, one after another."""
 
 
@@ -33,6 +35,12 @@ def do(work: Work, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return retry(work, arguments)
     if verb == "undo":
         return undo(work, arguments)
+    if verb == "quarantine.replay":
+        return replay(work, arguments)
+    if verb == "quarantine.discard":
+        return discard(work, arguments)
+    if verb == "backfill":
+        return backfill(work, arguments)
     return do_registry(work, verb, arguments)
 
 

@@ -10,7 +10,9 @@ from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any
 
+from metadata.backfills import Backfills
 from metadata.definition import FileType
+from metadata.drafts import Drafts
 from metadata.errors import UsageError, WorldFault
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
@@ -21,16 +23,20 @@ from metadata.outage import Outage
 from metadata.registry import RegistrySnapshot
 from metadata.states import FileState, FlushReason
 from processors.audit import Audit, audit
+from processors.backfill import Backfill
 from processors.microbatch import MicroBatches
+from processors.operation_receipts import OperationReceipts
 from processors.receipts import rebuild_forgotten, sweep_receipts
+from processors.replay import Replay
 from processors.summary import SummaryResult, build_days
-from processors.undo import Undo
+from processors.undo import Undo, summary_table
 from watcher.app import App
+from watcher.drafting import Drafting
 from watcher.endings import record_ends
 from watcher.flusher import Flusher, FlushReport
 from watcher.intake import Ignored, Intake, ScanResult
 from watcher.observer import Nominations
-from watcher.recovery import Recovered, Repair, inspect, recover, resume_undos
+from watcher.recovery import Recovered, Repair, Walkers, inspect, recover, resume_operations
 from watcher.room import Room
 
 log = get_logger()
@@ -55,9 +61,14 @@ class Work:
         self.flusher = Flusher(
             app.settings, self.microbatches.ledger, app.registry, self.microbatches, app.clock, draining
         )
-        self.undo = Undo(
-            app.ledger, app.lake(), self.microbatches.rewriter, self.microbatches.settler, self.intake.lock
-        )
+        self.drafting = Drafting(Drafts(app.database, app.clock), app.registry)
+        self.receipts = OperationReceipts(app.lake(), app.database, app.clock)
+        rewriter, settler = self.microbatches.rewriter, self.microbatches.settler
+        self.undo = Undo(app.ledger, app.lake(), rewriter, settler, self.intake.lock, self.receipts)
+        self.replay = Replay(app.settings, app.ledger, app.lake(), rewriter, self.outage, self.receipts)
+        backfills = self.outage.patient(Backfills(app.database, app.clock))
+        self.backfill = Backfill(backfills, app.lake(), rewriter, app.runner, app.clock)
+        self.walkers = Walkers(self.undo, self.replay, self.backfill)
         self._broken: dict[str, tuple[str, ...]] = {}
 
     def read_registry(self) -> RegistrySnapshot:
@@ -90,15 +101,17 @@ class Work:
             self.app.clock,
             receipt_days=settings.receipt_days,
         )
+        self.receipts.rebuild({kind.name: summary_table(kind) for kind in types})
+        self.receipts.sweep(settings.receipt_days)
         recovered = recover(self.app.ledger, self.app.registry, self.microbatches, self.read_registry().types)
-        resume_undos(self.undo, self.app.registry, types, recovered)
+        resume_operations(self.walkers, self.app.registry, types, recovered)
         record_ends(self.app.ledger, settings.folders, self.app.clock, is_restored=rebuilt.is_restored)
         self.flusher.stopped |= recovered.stopped
         return recovered
 
     def inspect(self) -> list[Repair]:
         """What `recover` would do, and which strays the first scan would adopt; changes nothing."""
-        return inspect(self.microbatches, self.undo, self.intake)
+        return inspect(self.microbatches, self.walkers, self.receipts, self.intake)
 
     def gather(
         self, snapshot: RegistrySnapshot, nominations: Nominations | None = None, *, full: bool = True
@@ -126,6 +139,7 @@ class Work:
             if not self.pause(max(0.02, min(result.next_look_seconds or 0.1, 0.25))):
                 break
             result = self.gather(snapshot, full=False)
+        self.drafting.run(self.app.registry.read())
         return snapshot, result
 
     def flush(self, types: Sequence[FileType], reason: FlushReason) -> FlushReport:
@@ -175,6 +189,7 @@ class Work:
         app = self.app
         with suppress(WorldFault):
             sweep_receipts(app.ledger, app.lake(), app.clock, receipt_days=app.settings.receipt_days)
+            self.receipts.sweep(app.settings.receipt_days)
 
     def audit(self) -> Audit:
         """Whether the books balance: on record as an event, or as a critical alert with the first findings."""
@@ -229,7 +244,9 @@ def flush_answer(app: App, report: FlushReport, scan: ScanResult, types: Sequenc
             "files": batch.files,
             "outcomes": dict(batch.counts),
             "rows": batch.rows,
+            "rejected": batch.rejected,
             "snapshot_id": batch.snapshot_id,
+            "quarantine_snapshot_id": batch.quarantine_snapshot_id,
             "state": batch.state,
         }
         for batch in report.batches
@@ -242,6 +259,7 @@ def flush_answer(app: App, report: FlushReport, scan: ScanResult, types: Sequenc
             "state": file.state,
             "batch_id": file.batch_id,
             "rows": file.rows,
+            "rejected": file.rejected,
             "code": file.code,
             "message": file.message,
         }

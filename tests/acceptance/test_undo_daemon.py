@@ -22,7 +22,7 @@ def test_replace_and_undo_with_a_daemon(lemonade: Lemonade) -> None:
     change = lemonade.home / "change.json"
     change.write_text(json.dumps(REPLACING))
     process = lemonade.start()
-    lemonade.run("types", "update", "vehicle_events", "--file", str(change))
+    lemonade.run("types", "update", "vehicle_events", "--file", str(change), "--yes")
     drop(lemonade.incoming, A, events_file(30))
     drop(lemonade.incoming, B, events_file(20, start=100))
     lemonade.run("flush")

@@ -16,6 +16,7 @@ import pyarrow.parquet
 from inprocess import InProcessRunner
 from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table.update import AddSnapshotUpdate
 from sqlalchemy import Engine, event
 
 from metadata.ledger import Ledger
@@ -39,7 +40,7 @@ def die_at(
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         nonlocal left
-        mine = only(*args)
+        mine = only(*args, *kwargs.values())
         left -= mine
         if mine and left == 0 and not after:
             die()
@@ -51,13 +52,15 @@ def die_at(
     setattr(owner, name, staticmethod(wrapped) if isinstance(vars(owner).get(name), staticmethod) else wrapped)
 
 
-def die_in_transaction(owner: Any, name: str, statements: int | None = None) -> None:
+def die_in_transaction(
+    owner: Any, name: str, statements: int | None = None, *, only: Callable[..., bool] = lambda *_: True
+) -> None:
     """The call's transaction ends after so many statements that write, or without a number right before its COMMIT."""
     original, written, is_inside = getattr(owner, name), 0, False
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         nonlocal is_inside
-        is_inside = True
+        is_inside = only(*args)
         try:
             return original(*args, **kwargs)
         finally:
@@ -80,8 +83,24 @@ def _to(folder: str, _source: Any, target: Any, *_: Any) -> bool:
     return f"/{folder}/" in str(target)
 
 
-def _is_avro(_io: Any, location: str) -> bool:
-    return location.endswith(".avro")
+def _avro_of(table: str, _io: Any, location: str) -> bool:
+    return location.endswith(".avro") and f"/{table}/" in location
+
+
+def _first_metadata_of(table: str, metadata: Any, *_: Any) -> bool:
+    return bool(metadata.location.endswith(f"/{table}") and not metadata.snapshots)
+
+
+def _metadata_of(table: str, metadata: Any, *_: Any) -> bool:
+    return bool(metadata.location.endswith(f"/{table}") and metadata.snapshots)
+
+
+def _commit_to(table: str, _catalog: Any, loaded: Any, _requirements: Any, updates: Any) -> bool:
+    is_snapshot = any(isinstance(update, AddSnapshotUpdate) for update in updates)
+    return bool(loaded.name()[-1] == table and is_snapshot)
+
+
+EVENTS, QUARANTINE = "vehicle_events", "rejected_records"
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
@@ -89,16 +108,37 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "claim: rows half written": partial(die_in_transaction, Ledger, "add_many", 1),
     "plan: rows half written": partial(die_in_transaction, Ledger, "plan", 1),
     "plan: not committed": partial(die_in_transaction, Ledger, "plan"),
-    "new table not in the catalog": partial(die_at, MetastoreCatalog, "_write_metadata", after=True),
+    "new table not in the catalog": partial(
+        die_at, MetastoreCatalog, "_write_metadata", only=partial(_first_metadata_of, EVENTS), after=True
+    ),
+    "new quarantine not in the catalog": partial(
+        die_at, MetastoreCatalog, "_write_metadata", only=partial(_first_metadata_of, QUARANTINE), after=True
+    ),
     "second data file half written": partial(die_at, pyarrow.parquet.ParquetWriter, "close", 2),
     "receipt under its temporary name": partial(die_at, os, "replace", only=partial(_to, "_receipts")),
     "receipt written, not prepared": partial(die_at, Ledger, "prepare"),
     "prepare: rows half written": partial(die_in_transaction, Ledger, "prepare", 2),
     "prepare: not committed": partial(die_in_transaction, Ledger, "prepare"),
-    "manifest without its list": partial(die_at, DurableFileIO, "new_output", 2, only=_is_avro),
-    "metadata file not in the catalog": partial(die_at, MetastoreCatalog, "_write_metadata", 2, after=True),
-    "catalog: not committed": partial(die_in_transaction, SqlCatalog, "commit_table"),
-    "commit without its answer": partial(die_at, SqlCatalog, "commit_table", after=True),
+    "quarantine: manifest without its list": partial(
+        die_at, DurableFileIO, "new_output", 2, only=partial(_avro_of, QUARANTINE)
+    ),
+    "quarantine: metadata file not in the catalog": partial(
+        die_at, MetastoreCatalog, "_write_metadata", only=partial(_metadata_of, QUARANTINE), after=True
+    ),
+    "quarantine: not committed": partial(
+        die_in_transaction, SqlCatalog, "commit_table", only=partial(_commit_to, QUARANTINE)
+    ),
+    "quarantine: commit without its answer": partial(
+        die_at, SqlCatalog, "commit_table", only=partial(_commit_to, QUARANTINE), after=True
+    ),
+    "manifest without its list": partial(die_at, DurableFileIO, "new_output", 2, only=partial(_avro_of, EVENTS)),
+    "metadata file not in the catalog": partial(
+        die_at, MetastoreCatalog, "_write_metadata", only=partial(_metadata_of, EVENTS), after=True
+    ),
+    "catalog: not committed": partial(die_in_transaction, SqlCatalog, "commit_table", only=partial(_commit_to, EVENTS)),
+    "commit without its answer": partial(
+        die_at, SqlCatalog, "commit_table", only=partial(_commit_to, EVENTS), after=True
+    ),
     "record: rows half written": partial(die_in_transaction, Ledger, "record", 2),
     "record: not committed": partial(die_in_transaction, Ledger, "record"),
     "one of two moved": partial(die_at, os, "rename", 2, only=partial(_to, "processed")),

@@ -22,7 +22,7 @@ from metadata.errors import BatchFault, LemonadeError, UnknownOutcome
 from metadata.models import Batch, SourceFile
 from metadata.settings import Settings
 from metadata.states import BatchState, FileState, FlushReason
-from processors import attempts, microbatch
+from processors import attempts, decoding
 from processors.java import find_java
 from processors.lake import Lake
 from processors.spark import Runner, SparkRunner
@@ -490,7 +490,7 @@ def test_a_worker_really_killed_by_its_file(
 ) -> None:
     """The file whose worker dies by SIGKILL each time ends in failed/, the others load, the session lives on."""
     before = jvm(spark)
-    monkeypatch.setattr(microbatch, "load_files", killing(POISON, None))
+    monkeypatch.setattr(decoding, "load_files", killing(POISON, None))
     home = Home(settings, spark)
     home.drop(9)
     home.load()
@@ -501,7 +501,7 @@ def test_a_worker_really_killed_by_its_file(
 def test_a_batch_that_really_hangs(settings: Settings, spark: SparkRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is cancelled after BATCH_TIMEOUT_SECONDS and tried again; the session lives on."""
     before = jvm(spark)
-    monkeypatch.setattr(microbatch, "load_files", hanging(POISON, attempts=1))
+    monkeypatch.setattr(decoding, "load_files", hanging(POISON, attempts=1))
     monkeypatch.setattr(spark, "settings", spark.settings.model_copy(update={"batch_timeout_seconds": 3.0}))
     home = Home(settings, spark)
     drop(settings.incoming_folder, POISON, events_file(6))
@@ -516,7 +516,7 @@ def test_the_jvm_really_killed_in_mid_batch(
 ) -> None:
     """The session is made again and the same batch loads by its second attempt, each row once."""
     before = jvm(spark)
-    monkeypatch.setattr(microbatch, "load_files", killing(POISON, before, attempts=1))
+    monkeypatch.setattr(decoding, "load_files", killing(POISON, before, attempts=1))
     home = Home(settings, spark)
     home.drop(9)
     home.load()

@@ -111,6 +111,12 @@ class Running:
         is_over = all(file.settled_at is not None for file in files) and not self.app.ledger.unsettled_batches()
         return len(files) == count and is_over
 
+    def flush(self) -> None:
+        """Ask for it, once, and wait until it is done."""
+        request = self.app.requests.ask("flush", {})
+        self.service.flags.wake.set()
+        wait_for(lambda: self.app.requests.get(request).state == "done", "the flush")
+
     def waits(self) -> list[str]:
         """Names in incoming/."""
         return sorted(path.name for path in self.incoming.iterdir() if not path.name.startswith("."))
@@ -205,7 +211,8 @@ def test_what_one_task_wrote_is_not_in_the_way_of_the_next_attempt(
     running = start(DATALAKE_BASE=str(lake), ICEBERG_CATALOG_URI=f"sqlite:///{small_disk.folder.parent}/c.db")
     running.drop(0, 5)
     wait_for(lambda: running.loaded(5), "the first files")
-    before = sorted(lake.rglob("*.parquet"))
+    data = lake / "raw_data"
+    before = sorted(data.rglob("*.parquet"))
     assert len(before) == 2
     small_disk.fill(leave_bytes=8 * 1024)  # room for one of two data files
     running.drop(10, 5)
@@ -215,7 +222,7 @@ def test_what_one_task_wrote_is_not_in_the_way_of_the_next_attempt(
     small_disk.free()
     wait_for(lambda: running.loaded(10), "the rest")
     assert batch_id in {file.batch_id for file in running.app.ledger.files()}
-    assert len(sorted(lake.rglob("*.parquet"))) == 4
+    assert len(sorted(data.rglob("*.parquet"))) == 4
     assert_all_loaded_once(running.app, 10)
 
 
@@ -227,7 +234,8 @@ def test_claiming_stops_before_the_disk_is_full(
     running.drop(0, 5)
     wait_for(lambda: len(running.app.ledger.waiting()) == 5, "the claims")
     small_disk.fill(leave_bytes=3 * MIB)
-    wait_for(lambda: running.app.requests.ask("flush", {}) and running.loaded(5), "the flush")
+    running.flush()
+    assert running.loaded(5)
     running.drop(10, 5)
     wait_for(lambda: said("disk.low"), "the alert")
     wait_for(lambda: running.service.work.held_back, "the pause of claiming")
@@ -236,7 +244,8 @@ def test_claiming_stops_before_the_disk_is_full(
     wait_for(lambda: len(running.app.ledger.waiting()) == 5, "the claims of the rest")
     assert len(said("disk.low")) == len(said("disk.back")) == 1
     assert said("world.away") == []
-    wait_for(lambda: running.app.requests.ask("flush", {}) and running.loaded(10), "the last flush")
+    running.flush()
+    assert running.loaded(10)
     assert_all_loaded_once(running.app, 10)
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -19,46 +19,57 @@ from conftest import make_settings
 from halfway import MOMENTS
 from inprocess import InProcessRunner
 
-from metadata.states import FlushReason
+from metadata.states import FileState, FlushReason
 from watcher.app import App
+from watcher.verbs import do
 from watcher.work import Work
 
 HALFWAY = Path(__file__).parent / "halfway.py"
+TERMINATING = HALFWAY.with_name("terminating.py")
 LOADED = ["vehicles_events_20260115120000.json", "vehicles_events_20260116120000.json"]  # two days, two data files
 FAILED = "vehicles_events_20260116120001.json"
 RECORDS = 20  # of each file of the busy run
 
-LEFT_BEHIND: dict[str, tuple[str | None, int]] = {
-    "second of three claimed": (None, 0),
-    "claim: rows half written": (None, 0),
-    "plan: rows half written": (None, 0),
-    "plan: not committed": (None, 0),
-    "new table not in the catalog": ("planned", 0),
-    "second data file half written": ("planned", 0),
-    "receipt under its temporary name": ("planned", 0),
-    "receipt written, not prepared": ("planned", 0),
-    "prepare: rows half written": ("planned", 0),
-    "prepare: not committed": ("planned", 0),
-    "manifest without its list": ("prepared", 0),
-    "metadata file not in the catalog": ("prepared", 0),
-    "catalog: not committed": ("prepared", 0),
-    "commit without its answer": ("prepared", 1),
-    "record: rows half written": ("prepared", 1),
-    "record: not committed": ("prepared", 1),
-    "one of two moved": ("committed", 1),
-    "failed file without its reason": ("committed", 1),
-    "all moved, no path on record": ("committed", 1),
-    "paths: not committed": ("committed", 1),
-    "settle: not committed": ("committed", 1),
+LEFT_BEHIND: dict[str, tuple[str | None, int, int]] = {
+    "second of three claimed": (None, 0, 0),
+    "claim: rows half written": (None, 0, 0),
+    "plan: rows half written": (None, 0, 0),
+    "plan: not committed": (None, 0, 0),
+    "new table not in the catalog": ("planned", 0, 0),
+    "new quarantine not in the catalog": ("planned", 0, 0),
+    "second data file half written": ("planned", 0, 0),
+    "receipt under its temporary name": ("planned", 0, 0),
+    "receipt written, not prepared": ("planned", 0, 0),
+    "prepare: rows half written": ("planned", 0, 0),
+    "prepare: not committed": ("planned", 0, 0),
+    "quarantine: manifest without its list": ("prepared", 0, 0),
+    "quarantine: metadata file not in the catalog": ("prepared", 0, 0),
+    "quarantine: not committed": ("prepared", 0, 0),
+    "quarantine: commit without its answer": ("prepared", 1, 0),
+    "manifest without its list": ("prepared", 1, 0),
+    "metadata file not in the catalog": ("prepared", 1, 0),
+    "catalog: not committed": ("prepared", 1, 0),
+    "commit without its answer": ("prepared", 1, 1),
+    "record: rows half written": ("prepared", 1, 1),
+    "record: not committed": ("prepared", 1, 1),
+    "one of two moved": ("committed", 1, 1),
+    "failed file without its reason": ("committed", 1, 1),
+    "all moved, no path on record": ("committed", 1, 1),
+    "paths: not committed": ("committed", 1, 1),
+    "settle: not committed": ("committed", 1, 1),
 }
-"""What a death at each moment leaves: the batch's state in the ledger, and the number of the table's snapshots."""
+"""What a death at each moment leaves: the batch's state in the ledger, snapshots of the quarantine and of the table."""
 
 LONG = {
     "claim: rows half written",
     "plan: rows half written",
     "new table not in the catalog",
+    "new quarantine not in the catalog",
     "receipt under its temporary name",
     "prepare: not committed",
+    "quarantine: manifest without its list",
+    "quarantine: metadata file not in the catalog",
+    "quarantine: not committed",
     "manifest without its list",
     "record: rows half written",
     "paths: not committed",
@@ -81,7 +92,7 @@ def apps(tmp_path: Path) -> Iterator[list[App]]:
 
 def start(home: Path, apps: list[App]) -> App:
     """A new process's App on the folders of `home`."""
-    apps.append(App(make_settings(home), runner=InProcessRunner()))
+    apps.append(App(make_settings(home, SETTLE_SECONDS="0"), runner=InProcessRunner()))
     return apps[-1]
 
 
@@ -100,7 +111,7 @@ def die_halfway(home: Path, moment: str) -> None:
     done = subprocess.run(
         [sys.executable, str(HALFWAY), moment],
         cwd=home,
-        env=clean_environ(PYTHONPATH=os.pathsep.join(sys.path), SETTLE_SECONDS="0.2"),
+        env=clean_environ(PYTHONPATH=os.pathsep.join(sys.path), SETTLE_SECONDS="0"),
         capture_output=True,
         text=True,
         timeout=120,
@@ -108,10 +119,12 @@ def die_halfway(home: Path, moment: str) -> None:
     assert done.returncode == -signal.SIGKILL, f"{done.stdout}\n{done.stderr}"
 
 
-def left_behind(app: App) -> tuple[str | None, int]:
-    """The batch's state in the ledger, and the number of snapshots of the table."""
-    batches, table = app.ledger.batches(), app.lake().table("raw_data.vehicle_events")
-    return (batches[0].state if batches else None), (0 if table is None else len(table.snapshots()))
+def left_behind(app: App) -> tuple[str | None, int, int]:
+    """The batch's state in the ledger, and the number of snapshots of the quarantine and of the table."""
+    batches, lake = app.ledger.batches(), app.lake()
+    tables = [lake.table(name) for name in ("quarantine.rejected_records", "raw_data.vehicle_events")]
+    first, second = (0 if table is None else len(table.snapshots()) for table in tables)
+    return (batches[0].state if batches else None), first, second
 
 
 def half_written(home: Path) -> list[Path]:
@@ -124,10 +137,12 @@ def half_written(home: Path) -> list[Path]:
     "moment", [moment if moment not in LONG else pytest.param(moment, marks=pytest.mark.soak) for moment in LEFT_BEHIND]
 )
 def test_death_in_the_middle_of_a_step(tmp_path: Path, apps: list[App], moment: str) -> None:
-    """After a death halfway through any step, the next start has every row once and every file in its place."""
+    """After a death halfway through any step, the next start has every record once and every file in its place."""
     app = start(tmp_path, apps)
     app.init()
-    drop(app.settings.incoming_folder, LOADED[0], events_file(20))
+    document = events_file(20)
+    document["vehicles_events"].insert(7, {"vehicle_id": "it has no time"})
+    drop(app.settings.incoming_folder, LOADED[0], document)
     drop(app.settings.incoming_folder, LOADED[1], events_file(10, start=20, day="2026-01-16"))
     drop(app.settings.incoming_folder, FAILED, '{"vehicles_events": [')
     die_halfway(tmp_path, moment)
@@ -139,9 +154,9 @@ def test_death_in_the_middle_of_a_step(tmp_path: Path, apps: list[App], moment: 
         **dict.fromkeys(LOADED, "loaded"),
         FAILED: "failed",
     }
-    assert left_behind(again) == ("settled", 1)
+    assert left_behind(again) == ("settled", 1, 1)
     assert len(list((tmp_path / "data/source_data/failed").rglob("*.error.json"))) == 1
-    assert_app_books(again, 30, key="vehicle_id")
+    assert_app_books(again, 30, key="vehicle_id", rejected=1)
 
 
 @pytest.mark.parametrize(
@@ -208,11 +223,13 @@ class Producer:
             self.names.append(name)
 
 
-def kill_at_random(lemonade: Lemonade, random: Random, *, group: bool) -> subprocess.Popen[bytes]:
+def kill_at_random(
+    start: Callable[[], subprocess.Popen[bytes]], lemonade: Lemonade, random: Random, longest: float, *, group: bool
+) -> subprocess.Popen[bytes]:
     """Start the daemon and kill it: now and then on its way up, else while it works off what has come meanwhile."""
     lemonade.log.unlink(missing_ok=True)
-    daemon = lemonade.start(FLUSH_MAX_FILES="5", CHUNK_MAX_FILES="5")
-    is_busy, seconds = random.random() < 0.7, random.uniform(0, 3)
+    daemon = start()
+    is_busy, seconds = random.random() < 0.7, random.uniform(0, longest)
     sys.stdout.write(f"{'group' if group else 'process'}, {'busy' if is_busy else 'starting'}, after {seconds:.3f} s\n")
     if is_busy:
         wait_for(lambda: lemonade.events("batch.settled"), "a batch")
@@ -234,23 +251,32 @@ def living(session: int) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(3 * 3600)
-@pytest.mark.parametrize(
-    ("kills", "seed"),
-    [
-        pytest.param(2, 7, id="short", marks=pytest.mark.soak),  # a minute: more than the short suite can give
-        pytest.param(20, None, id="20", marks=pytest.mark.soak),
-        pytest.param(200, None, id="200", marks=pytest.mark.soak),
-    ],
-)
-def test_kills_of_a_busy_run(lemonade: Lemonade, kills: int, seed: int | None) -> None:
-    """Killed at any moment, alone or with its group, while files keep coming: at the end every row is there once."""
+def seeded(seed: int | None) -> Random:
+    """A source of chance whose seed the test's output tells."""
     seed = Random().randrange(10**6) if seed is None else seed
     sys.stdout.write(f"seed {seed}\n")
-    random = Random(seed)
+    return Random(seed)
+
+
+@pytest.mark.timeout(3 * 3600)
+@pytest.mark.parametrize(
+    ("kills", "seed", "longest"),
+    [
+        pytest.param(1, 3, 1, id="short"),
+        pytest.param(20, None, 3, id="20", marks=pytest.mark.soak),
+        pytest.param(200, None, 3, id="200", marks=pytest.mark.soak),
+    ],
+)
+def test_kills_of_a_busy_run(lemonade: Lemonade, kills: int, seed: int | None, longest: float) -> None:
+    """Killed at any moment, alone or with its group, while files keep coming: at the end every row is there once."""
+    random = seeded(seed)
     lemonade.run("init")
+
+    def start() -> subprocess.Popen[bytes]:
+        return lemonade.start(FLUSH_MAX_FILES="5", CHUNK_MAX_FILES="5")
+
     with Producer(lemonade.incoming, 0.15) as producer:
-        daemons = [kill_at_random(lemonade, random, group=number % 2 == 1) for number in range(kills)]
+        daemons = [kill_at_random(start, lemonade, random, longest, group=number % 2 == 0) for number in range(kills)]
     while lemonade.json("run", "--once")["batches"]:
         pass
     failed = lemonade.json("files", "--state", "failed", check=None)
@@ -261,3 +287,23 @@ def test_kills_of_a_busy_run(lemonade: Lemonade, kills: int, seed: int | None) -
             pass
     assert_books(lemonade, RECORDS * len(producer.names), producer.names, states=["loaded"])
     wait_for(lambda: not any(living(daemon.pid) for daemon in daemons), "what the killed daemons had started to end")
+
+
+def test_kills_of_a_busy_run_without_spark(lemonade: Lemonade, apps: list[App]) -> None:
+    """The same with tasks that run in the daemon, which takes more kills in less time."""
+    random, home = seeded(7), lemonade.home
+    start(home, apps).init()
+
+    def begin() -> subprocess.Popen[bytes]:
+        tests = os.pathsep.join(sys.path)
+        return lemonade.start("none", program=[str(TERMINATING)], PYTHONPATH=tests, FLUSH_MAX_FILES="5")
+
+    with Producer(lemonade.incoming, 0.03) as producer:
+        for number in range(4):
+            kill_at_random(begin, lemonade, random, 0.3, group=number % 2 == 1)
+    app = restart(home, apps)
+    for file in app.ledger.files():
+        assert (file.state, file.code) in [("loaded", None), ("failed", "poison")], file.name
+    do(Work(app, pause=lambda _seconds: True, draining=lambda: False), "retry", {"all": True})
+    assert sorted(file.name for file in app.ledger.files(state=FileState.LOADED)) == sorted(producer.names)
+    assert_app_books(app, RECORDS * len(producer.names), key="vehicle_id")

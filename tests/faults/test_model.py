@@ -2,7 +2,7 @@
 
 The model knows each file of the ledger: what was claimed, what lies on the disk now, and its state. A step that ends
 well has to end as the model says. After a crash and a restart each file stands before or after the step that was cut
-off, and the table has to agree with whichever it is; every later step is exact again.
+off, and the tables have to agree with whichever it is; every later step is exact again.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownExcept
 from pyiceberg.table.update import AddSnapshotUpdate
 from sqlalchemy.exc import OperationalError
 
-from metadata.errors import BatchFault, LemonadeError
+from metadata.errors import BatchFault, LemonadeError, WorldFault
 from metadata.ledger import Ledger
 from metadata.models import SourceFile
 from metadata.operations import Operations
 from metadata.states import FileState, FlushReason
 from processors.lake import Lake
 from processors.microbatch import MicroBatches
+from processors.quarantine import TABLE as QUARANTINE
 from processors.receipts import Receipts
 from processors.rewrite import Rewriter
 from processors.settle import Settler
@@ -71,19 +72,25 @@ class Content:
 
     data: bytes
     end: FileState
-    vehicles: tuple[str, ...] = ()
+    vehicles: tuple[tuple[int, str], ...] = ()  #: number of the record and vehicle, of each good one
+    rejected: tuple[int, ...] = ()  #: numbers of the bad records
 
 
-def good(rows: int, start: int) -> Content:
-    """A file that is loaded."""
-    data = json.dumps(events_file(rows, start=start)).encode()
-    return Content(data, FileState.LOADED, tuple(f"v{start + number}" for number in range(rows)))
+def good(records: int, start: int, *bad: int) -> Content:
+    """A file that is loaded, but for the records of these numbers, which have no time."""
+    document = events_file(records, start=start)
+    for number in bad:
+        del document["vehicles_events"][number - 1]["event_time"]
+    vehicles = tuple((n, f"v{start + n - 1}") for n in range(1, records + 1) if n not in bad)
+    return Content(json.dumps(document).encode(), FileState.LOADED, vehicles, bad)
 
 
 CONTENTS = {
     "a": good(1, 0),
     "b": good(2, 10),
     "c": good(3, 20),
+    "one bad": good(3, 30, 2),
+    "two bad": good(4, 40, 1, 4),
     "none": Content(b'{"vehicles_events": []}', FileState.LOADED),
     "half": Content(b'{"vehicles_events": [', FileState.FAILED),
     "schema": Content(b'{"vehicles_events": [{"event_time": "2026-01-15T00:00:00Z"}]}', FileState.ERROR),
@@ -107,9 +114,14 @@ class File:
     is_retried: bool = False  #: in the step that goes on
 
     @property
-    def vehicles(self) -> tuple[str, ...]:
+    def vehicles(self) -> tuple[tuple[int, str], ...]:
         """Its rows in the table."""
         return CONTENTS[self.claimed].vehicles if self.state is FileState.LOADED else ()
+
+    @property
+    def rejected(self) -> tuple[int, ...]:
+        """Its records in the quarantine."""
+        return CONTENTS[self.claimed].rejected if self.state is FileState.LOADED else ()
 
     def take_back(self) -> None:
         """A retry claims what lies there now."""
@@ -174,7 +186,11 @@ class Model:
 
     def rows(self) -> Counter[tuple[str, int, str]]:
         """(file, record, vehicle) of every row of the table."""
-        return Counter((file.id, n, who) for file in self.files.values() for n, who in enumerate(file.vehicles, 1))
+        return Counter((file.id, n, who) for file in self.files.values() for n, who in file.vehicles)
+
+    def rejected(self) -> Counter[tuple[str, int]]:
+        """(file, record) of every row of the quarantine."""
+        return Counter((file.id, n) for file in self.files.values() for n in file.rejected)
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------
@@ -337,6 +353,9 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from([*NAMES, *NAMES, UNKNOWN, BAD_NAME]), content=st.sampled_from(list(CONTENTS)))
     def drop(self, name: str, content: str) -> None:
         """A producer drops a file: new, the same delivery, other bytes, bad, of no type. Also while nobody runs."""
+        earlier = self.model.incoming.get(name)
+        if earlier is not None and not (self.settings.incoming_folder / name).exists():
+            self.model.strays.append((name, earlier))  # the process that died had taken it
         drop(self.settings.incoming_folder, name, CONTENTS[content].data)
         self.model.incoming[name] = content
 
@@ -413,7 +432,17 @@ class Machine(RuleBasedStateMachine):
                 if model.files[each].state is FileState.LOADED:
                     model.files[each].state = FileState.UNDONE
 
-        self.step(fault, lambda: do(self.work, "undo", {"target": batch if whole else file.id}), undone)
+        def ask() -> object:
+            return do(self.work, "undo", {"target": batch if whole else file.id})
+
+        def ask_again_if_the_world_was_away() -> None:
+            try:
+                ask()
+            except WorldFault:
+                assert fault.kind == "lost"
+                ask()
+
+        self.step(fault, ask_again_if_the_world_was_away, undone)
 
     @precondition(lambda self: not self.after and self.model.of(FileState.UNDONE))
     @rule(data=st.data())
@@ -552,12 +581,14 @@ class Machine(RuleBasedStateMachine):
     # -- invariants ---------------------------------------------------------------------------------------------------
 
     @invariant()
-    def every_row_is_there_once(self) -> None:
-        """The table's rows are the model's."""
+    def every_record_is_there_once(self) -> None:
+        """The rows of the table and of the quarantine are the model's."""
         if not self.after:
             found = self.table(TABLE, "_file_id", "_record_no", "vehicle_id")
             there = Counter((row["_file_id"], row["_record_no"], row["vehicle_id"]) for row in found)
             assert there == self.model.rows()
+            found = self.table(QUARANTINE, "_file_id", "_record_no")
+            assert Counter((row["_file_id"], row["_record_no"]) for row in found) == self.model.rejected()
 
     @invariant()
     def every_file_is_in_its_place(self) -> None:
@@ -605,10 +636,10 @@ class Machine(RuleBasedStateMachine):
             self.step(Fault("none"), self.look, Model.scan)
             for _ in range(2):  # files that somebody wrote to take a second flush
                 self.step(Fault("none"), self.load, Model.flush)
-            self.every_row_is_there_once()
+            self.every_record_is_there_once()
             self.every_file_is_in_its_place()
             assert not self.model.of(FileState.CLAIMED)
-            assert_app_books(self.app, self.model.rows().total())
+            assert_app_books(self.app, self.model.rows().total(), rejected=self.model.rejected().total())
         finally:
             self.app.unchecked_database.close()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -635,7 +666,7 @@ def run(examples: int, steps: int, *, same_each_time: bool) -> None:
 
 
 def test_any_order_of_steps_and_faults() -> None:
-    """Whatever happens in whatever order, rows are there once and files are where the model says."""
+    """Whatever happens in whatever order, records are there once and files are where the model says."""
     run(15, 12, same_each_time=True)
 
 

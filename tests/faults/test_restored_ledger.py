@@ -22,7 +22,7 @@ from metadata.settings import Settings
 from processors import receipts as receipts_module
 from processors.lake import Lake
 from processors.microbatch import MicroBatches
-from processors.receipts import Receipts, sweep_receipts
+from processors.receipts import ReceiptFiles, Receipts, sweep_receipts
 from watcher.app import App
 from watcher.undoing import undo
 
@@ -265,7 +265,8 @@ def test_receipts_through_a_file_io(
     monkeypatch.setattr(receipts_module, "_local", lambda _location: None)
     home.app.lake().file_io = file_io({})
     receipts = home.work.microbatches.receipts
-    receipts.base = f"file://{receipts.base}"
+    base = property(lambda files: f"file://{home.settings.datalake_base}/{files.folder}")
+    monkeypatch.setattr(ReceiptFiles, "base", base)
     home.load()
     [path] = receipts_of(home)
     assert receipts.all() == {path.stem: f"{receipts.base}/vehicle_events/{path.name}"}

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from books import assert_app_books
 from click.testing import CliRunner, Result
+from command import events_file
 from conftest import make_settings
 from pyiceberg.table import Table
 from sqlalchemy import text
@@ -22,12 +24,13 @@ from workshop import Workshop
 from metadata import books
 from metadata.books import Scope
 from metadata.errors import UsageError
-from metadata.models import SourceFile
+from metadata.models import Operation, SourceFile
 from metadata.settings import Settings
 from metadata.states import FileState
 from processors import audit as auditing
 from processors.audit import Audit, Code, audit
 from processors.lineage import BATCH_COLUMN, FILE_COLUMN, LineageReader, _by_scan
+from processors.quarantine import TABLE as QUARANTINE
 from watcher.commands.audit import audit as command
 from watcher.service import Service
 
@@ -62,6 +65,18 @@ def shop(settings: Settings) -> Iterator[Workshop]:
 def lent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     """A loaded workshop for tests that put back what they change."""
     made = loaded(make_settings(tmp_path_factory.mktemp("lent")))
+    yield made
+    assert codes(made) == [], "a test left something changed"
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """Two batches of a file each, of 4 good and 2 bad records and of 3 and 1; who changes something puts it back."""
+    made = Workshop(make_settings(tmp_path_factory.mktemp("strict")))
+    for name, rows, bad in ((FIRST, 4, 2), (SECOND, 3, 1)):
+        made.drop(name, {"vehicles_events": [*events_file(rows)["vehicles_events"], *[{"vehicle_id": "v"}] * bad]})
+        made.load()
     yield made
     assert codes(made) == [], "a test left something changed"
     made.close()
@@ -268,6 +283,105 @@ def test_an_edited_ledger_is_noticed(lent: Workshop) -> None:
             sql(lent, f"UPDATE {table_name} SET {column} = :value {where}", value=before, key=key)
 
 
+# -- rejected records ---------------------------------------------------------------------------------------------
+
+
+def test_rejected_records_are_part_of_the_books(strict: Workshop) -> None:
+    """They are counted beside the rows, by day too, and told by the command."""
+    result = look(strict)
+    assert (result.rows, result.rejected, result.findings) == (7, 3, [])
+    one_day = look(strict, Scope(first=date(2026, 1, 15)))
+    assert (one_day.rows, one_day.rejected, one_day.findings) == (3, 1, [])
+    assert "7 rows and 3 rejected records in 4 data files" in run(strict).output
+    assert json.loads(run(strict, "--json").output)["rejected"] == 3
+
+
+def test_records_of_the_quarantine_that_somebody_touched_are_noticed(strict: Workshop) -> None:
+    """Deleted, doubled, another batch's, or the whole snapshot rolled back."""
+    before = table(strict, QUARANTINE).metadata.current_snapshot_id
+    rows = table(strict, QUARANTINE).scan().to_arrow()
+    at = rows.column_names.index(BATCH_COLUMN)
+    foreign = rows.set_column(at, rows.schema.field(at), pa.array(["no batch"] * 3, rows.schema.field(at).type))
+    tamperings: list[tuple[Callable[[Table], object], list[tuple[str, str, str]]]] = [
+        (lambda it: it.delete("_record_no = 6"), [("rows_missing", "2 rows", "1 rows")]),
+        (lambda it: it.append(rows.filter(pc.equal(rows["_record_no"], 4))), [("rows_extra", "1 rows", "2 rows")]),
+        (lambda it: it.append(foreign), [("rows_unknown", "none", "3 rows")]),
+        (
+            lambda it: it.manage_snapshots().rollback_to_snapshot(it.metadata.snapshots[0].snapshot_id).commit(),
+            [("snapshot_gone", "1 rows in the table's history", "rolled back")],
+        ),
+    ]
+    for tamper, expected in tamperings:
+        tamper(table(strict, QUARANTINE))
+        try:
+            findings = look(strict).findings
+            assert [(each.code.value, each.expected, each.found) for each in findings] == expected
+            assert all(QUARANTINE in each.thing for each in findings)
+        finally:
+            table(strict, QUARANTINE).manage_snapshots().set_current_snapshot(before or 0).commit()
+
+
+def test_a_data_file_of_the_quarantine_that_is_gone_is_noticed(strict: Workshop) -> None:
+    """It is a table like any other; so is the catalog's entry."""
+    [path] = strict.app.ledger.data_file_paths(str(file(strict, FIRST).batch_id), QUARANTINE)
+    with aside(Path(path)):
+        assert codes(strict) == ["data_file_missing"]
+    location = table(strict, QUARANTINE).metadata_location
+    strict.app.lake().catalog.drop_table(QUARANTINE)
+    assert codes(strict) == ["table_missing"]
+    strict.app.lake().catalog.register_table(QUARANTINE, location)
+
+
+def test_an_edited_count_of_rejected_records_is_noticed(strict: Workshop) -> None:
+    """Whichever of the numbers it is, another one disagrees."""
+    row = file(strict, FIRST)
+    for table_name, key, column, value, expected in (
+        ("batches", "id", "quarantine_rows", 9, ["counts_disagree"] * 2),
+        ("batch_data_files", "batch_id", "rows", 9, ["counts_disagree"]),
+        ("rejects", "batch_id", "records", 9, ["counts_disagree"]),
+        ("source_files", "id", "replayed", 1, ["rows_extra", "rows_missing"]),
+        ("source_files", "id", "discarded", 1, ["rows_extra"]),
+        ("source_files", "id", "discarded", 3, ["counts_disagree", "rows_extra"]),
+    ):
+        where = f"WHERE {key} = :key"
+        mine = row.id if table_name == "source_files" else row.batch_id
+        if table_name == "batch_data_files":
+            where += f" AND table_name = '{QUARANTINE}'"
+        before = sql(strict, f"SELECT {column} FROM {table_name} {where}", key=mine)
+        sql(strict, f"UPDATE {table_name} SET {column} = :value {where}", value=value, key=mine)
+        try:
+            assert codes(strict) == expected, (table_name, column, value)
+        finally:
+            sql(strict, f"UPDATE {table_name} SET {column} = :value {where}", value=before, key=mine)
+
+
+def test_records_whose_operation_is_in_work_are_left_out(strict: Workshop) -> None:
+    """A replay or discard that is not settled may have changed one table and not yet the other."""
+    row = file(strict, SECOND)
+    before = table(strict, QUARANTINE).metadata.current_snapshot_id
+    with strict.app.database.writing() as session:
+        session.add(
+            Operation(
+                id="op",
+                kind="discard",
+                file_type="vehicle_events",
+                table_name=TABLE,
+                state="prepared",
+                file_ids=[row.id],
+                planned_at=strict.app.clock.now(),
+            )
+        )
+    table(strict, QUARANTINE).delete(f"_file_id = '{row.id}'")
+    try:
+        result = look(strict)
+        assert (result.findings, result.operations_in_work, result.files_in_work) == ([], 1, 1)
+        sql(strict, "UPDATE operations SET state = 'settled' WHERE id = 'op'")
+        assert codes(strict) == ["rows_missing"]
+    finally:
+        table(strict, QUARANTINE).manage_snapshots().set_current_snapshot(before or 0).commit()
+        sql(strict, "DELETE FROM operations WHERE id = 'op'")
+
+
 def test_a_file_moved_by_hand_is_noticed(lent: Workshop) -> None:
     """It is found by its name and bytes in another of our folders; one that is nowhere is missing."""
     row = file(lent, SECOND)
@@ -363,7 +477,7 @@ def test_the_command_says_it_in_text_and_json(lent: Workshop) -> None:
     """Exit 0 and one line; exit 1 and a list with cures; a type that nobody knows is a usage error."""
     fine = run(lent)
     assert fine.exit_code == 0
-    assert fine.output == "books balance: 4 files, 22 rows in 3 data files of 2 tables\n"
+    assert fine.output == "books balance: 4 files, 22 rows in 3 data files of 3 tables\n"
     with aside(Path(file(lent, SECOND).path)):
         bad = run(lent, "--type", "vehicle_events")
         answer = json.loads(run(lent, "--json").output)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from handclock import HandClock
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from metadata.database import Database
 from metadata.errors import Fatal, WorldFault
 from metadata.ids import new_id
 from metadata.ledger import Arrival, FileOutcome, Ledger, Plan, WrittenFile
+from metadata.models import Reject, UnknownField
+from metadata.rejects import RejectReason, UnknownKey, bounded
 from metadata.settings import Settings
 from metadata.states import FileState, FlushReason
 
@@ -47,17 +50,21 @@ def plan(ledger: Ledger, *file_ids: str) -> Plan:
     )
 
 
-def load(ledger: Ledger, file_id: str, rows: int = 3) -> str:
+def load(ledger: Ledger, file_id: str, rows: int = 3, rejected: int = 0, **more: Any) -> str:
     """Take one claimed file to LOADED; its batch's id."""
     batch = plan(ledger, file_id).batch
     assert batch is not None
     ledger.prepare(
         batch.id,
-        [FileOutcome(file_id, "loaded", records=rows, rows=rows)],
-        [WrittenFile(f"/lake/{batch.id}", "raw_data.a", rows, 99)],
+        [FileOutcome(file_id, "loaded", records=rows + rejected, rows=rows, rejected=rejected, **more)],
+        [
+            WrittenFile(f"/lake/{batch.id}", "raw_data.a", rows, 99),
+            *([WrittenFile(f"/lake/q/{batch.id}", "quarantine.rejected_records", rejected, 9)] if rejected else ()),
+        ],
         [date(2026, 1, 15)],
     )
-    ledger.record(batch.id, snapshot_id=7, summary_table="summary.daily")
+    quarantined = 8 if rejected else None
+    ledger.record(batch.id, snapshot_id=7, quarantine_snapshot_id=quarantined, summary_table="summary.daily")
     return batch.id
 
 
@@ -96,6 +103,76 @@ def test_books_that_do_not_balance_stop_everything(ledger: Ledger) -> None:
     with pytest.raises(Fatal, match="3 rows"):
         ledger.prepare(batch.id, [FileOutcome(file_id, "loaded", 2, 2)], [WrittenFile("/x", "raw_data.a", 3, 1)], [])
     assert ledger.batch(batch.id).state == "planned"
+
+
+def test_rejected_records_without_a_place_stop_everything(ledger: Ledger) -> None:
+    """Rows in the quarantine's data files unlike rejected records of loaded files is Fatal."""
+    file_id = claim(ledger)
+    batch = plan(ledger, file_id).batch
+    assert batch is not None
+    with pytest.raises(Fatal, match="2 rows and 0 rejected records, its outcomes say 2 and 1"):
+        ledger.prepare(batch.id, [FileOutcome(file_id, "loaded", 3, 2, 1)], [WrittenFile("/x", "raw_data.a", 2, 1)], [])
+    ledger.prepare(batch.id, [FileOutcome(file_id, "error", 3, 0, 3)], [], [])
+    assert (ledger.batch(batch.id).rejected, ledger.batch(batch.id).quarantine_rows) == (3, 0)
+
+
+def test_why_records_were_rejected_is_on_record(ledger: Ledger) -> None:
+    """Counts by file, code and field; the quarantine's by code are those of loaded files alone."""
+    reasons = (RejectReason("missing_field", "at", 2, 1, "m"), RejectReason("bad_line", "", 1, 3, "l"))
+    good, bad = claim(ledger), claim(ledger, digest="d2")
+    batch = plan(ledger, good, bad).batch
+    assert batch is not None
+    ledger.prepare(
+        batch.id,
+        [
+            FileOutcome(good, "loaded", 3, 0, 3, reasons=reasons),
+            FileOutcome(bad, "error", 4, 0, 4, reasons=(RejectReason("wrong_type", "at", 4, 1, "w"),)),
+        ],
+        [WrittenFile("/q", "quarantine.rejected_records", 3, 1)],
+        [],
+    )
+    with ledger.database.reading() as session:
+        rows = {(row.file_id, row.code, row.field): row.records for row in session.scalars(select(Reject))}
+    assert rows == {(good, "missing_field", "at"): 2, (good, "bad_line", ""): 1, (bad, "wrong_type", "at"): 4}
+    assert ledger.quarantined_by_code(batch.id) == {"missing_field": 2, "bad_line": 1}
+    assert (ledger.data_file_paths(batch.id), ledger.data_file_paths(batch.id, "quarantine.rejected_records")) == (
+        [],
+        ["/q"],
+    )
+
+
+def test_reasons_of_one_file_are_bounded() -> None:
+    """Beyond fifty groups the rarest become one, so that no record is left uncounted."""
+    reasons = [RejectReason("wrong_type", f"f{number}", 100 - number, number, f"m{number}") for number in range(1, 61)]
+    kept = bounded(reasons)
+    assert (len(kept), kept[:50]) == (51, tuple(reasons[:50]))
+    assert kept[50] == RejectReason("other", "", sum(range(40, 50)), 51, "m51")
+    assert bounded(reasons[:50]) == tuple(reasons[:50])
+
+
+def test_unknown_keys_are_counted_when_their_batch_is_recorded(
+    ledger: Ledger, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all files together, with the first and last time; a type keeps so many keys and no more."""
+    monkeypatch.setattr("metadata.rejects.MOST_UNKNOWN", 2)
+    began = clock.now()
+    load(ledger, claim(ledger), unknown=(UnknownKey("colour", 2, '"red"'), UnknownKey("x" * 300, 1, "1")))
+    clock.forward(60)
+    load(ledger, claim(ledger, digest="d2"), unknown=(UnknownKey("colour", 5, '"blue"'), UnknownKey("size", 9, "3")))
+    with ledger.database.reading() as session:
+        rows = {row.key: row for row in session.scalars(select(UnknownField).where(UnknownField.file_type == "a"))}
+    assert set(rows) == {"colour", "x" * 255}
+    colour = rows["colour"]
+    assert (colour.records, colour.files, colour.sample) == (7, 2, '"red"')
+    assert (colour.first_seen, colour.last_seen) == (began, clock.now())
+
+
+def test_a_table_of_the_quarantine_is_known_by_its_first_snapshot(ledger: Ledger) -> None:
+    """Before it nothing was ever there, so that a missing table may be made."""
+    load(ledger, claim(ledger))
+    assert not ledger.has_quarantined()
+    load(ledger, claim(ledger, digest="d2"), rejected=1)
+    assert ledger.has_quarantined()
 
 
 def test_illegal_steps_are_fatal(ledger: Ledger) -> None:

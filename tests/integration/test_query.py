@@ -21,7 +21,9 @@ from command import Lemonade
 from conftest import make_settings
 from pyiceberg.table import Table
 
-from metadata.definition import Definition, parse_config, parse_definition
+from metadata.config_parsing import parse_config
+from metadata.definition import Definition
+from metadata.definition_parsing import parse_definition
 from metadata.errors import LemonadeError, UsageError
 from metadata.settings import Settings
 from processors.lake import Lake
@@ -490,6 +492,35 @@ def test_csv_has_a_header_and_nested_values_as_json(app: App) -> None:
     assert json.loads(cells["a_struct"]) == {"x": 1, "y": "q"}
     assert nulls == [""] * len(VALUES)
     assert err == ""
+
+
+def test_csv_tells_null_from_empty_text(app: App) -> None:
+    """Nothing between the commas is null; empty text is a pair of quotes, as in PostgreSQL's COPY."""
+    out, _ = ask(app, "SELECT null AS a, '' AS b, ' z' AS c, 'plain' AS d", "--format", "csv")
+    assert out == 'a,b,c,d\n,""," z",plain\n'
+
+
+def test_explain_shows_the_plan_as_it_is_drawn(app: App) -> None:
+    """The plan of EXPLAIN stands on lines of its own, not cut in a cell."""
+    out, _ = ask(app, "EXPLAIN SELECT 1 AS a")
+    assert "PROJECTION" in out
+    assert len(out.splitlines()) > 5
+    assert "explain_key" not in out
+
+
+def test_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
+    """`query … | head -1` ends with 0 and says nothing."""
+    lemonade = Lemonade(tmp_path)
+    lemonade.run("init")
+    command = [sys.executable, "-m", "watcher", "query", "SELECT * FROM range(2000000)", "--format", "csv"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, env=lemonade.environ, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"range\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_table_is_aligned_and_counts_its_rows_on_stderr(app: App) -> None:

@@ -11,7 +11,8 @@ import pytest
 from handclock import HandClock
 
 from metadata.database import Database
-from metadata.definition import BUILT_IN, TypeStatus
+from metadata.built_in import BUILT_IN
+from metadata.definition import TypeStatus
 from metadata.errors import ConfigurationError, FileRefused, UsageError
 from metadata.names import match_type, parse_name
 from metadata.registry import Registry, get_or_create_table_metadata, type_name_of
@@ -235,7 +236,7 @@ def test_types_are_switched_off_and_on(registry: Registry) -> None:
 
 
 def test_update_changes_what_may_change(registry: Registry) -> None:
-    """Description, patterns, thresholds and new nullable fields; keys left out stay, new fields raise the version."""
+    """Description, patterns, thresholds and fields; keys left out stay, a change of the schema is a new version."""
     registry.add({**ORDERS, "description": "old", "processing_config": {"flush_max_files": 3}})
     same = registry.update("orders", {"description": "new"})
     assert (same.description, same.schema_version, same.config.flush_max_files) == ("new", 1, 3)
@@ -245,7 +246,7 @@ def test_update_changes_what_may_change(registry: Registry) -> None:
     )
     assert grown == registry.get("orders")
     assert grown.definition is not None
-    assert [field.name for field in grown.definition.fields] == ["id", "at", "extra"]
+    assert [field.name for field in grown.definition.fields] == ["extra", "id", "at"]
     assert (grown.schema_version, grown.patterns, grown.description) == (2, ("orders", "sales"), "new")
     assert registry.update("orders", {"processing_config": {}}).config.flush_max_files is None
     registry.disable("orders")
@@ -255,13 +256,11 @@ def test_update_changes_what_may_change(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"table_name": "elsewhere"}, "table_name"),
+        ({"table_name": "elsewhere"}, "keeps its table"),
         ({"file_type": "sales"}, "keeps its name"),
-        ({"schema_definition": {"fields": FIELDS[:1]}}, 'removing or renaming field "at"'),
-        ({"schema_definition": {"fields": [{**FIELDS[0], "type": "long"}, FIELDS[1]]}}, 'changing type of field "id"'),
+        ({"schema_definition": {"fields": [{**FIELDS[0], "type": "long"}, FIELDS[1]]}}, "a column keeps its type"),
         ({"schema_definition": {"fields": [*FIELDS, {"name": "n", "type": "long", "nullable": False}]}}, "nullable"),
-        ({"schema_definition": {"fields": FIELDS, "primary_key": ["id"]}}, "primary_key"),
-        ({"processing_config": {"partition_by": "none"}}, "partition_by"),
+        ({"processing_config": {"partition_by": "none"}}, "partition_by: date → none"),
         ({"processing_config": {"write_mode": "upsert"}}, "not built yet"),
         ({"status": "active"}, '"status" is no part'),
     ],
@@ -271,6 +270,72 @@ def test_update_refuses_the_rest(registry: Registry, change: dict[str, Any], sai
     before = registry.add(ORDERS)
     assert said in "\n".join(faults_of(registry.update, "orders", change))
     assert registry.get("orders") == before
+    assert len(registry.versions("orders")) == 1
+
+
+def test_each_version_of_a_schema_is_on_record(registry: Registry, clock: HandClock) -> None:
+    """A version is a row with its definition, its changes in words and its time; other changes make none."""
+    registry.add(ORDERS)
+    clock.forward(60)
+    fields = [{"name": "order_id", "type": "string", "nullable": False, "renamed_from": "id"}, FIELDS[1]]
+    registry.update("orders", {"schema_definition": {"fields": fields}})
+    registry.update("orders", {"description": "x", "schema_definition": {"fields": fields}})
+    first, second = registry.versions("orders")
+    assert (first.version, first.changes, json.loads(first.schema_definition)) == (1, [], {"fields": FIELDS})
+    assert second.changes == ['rename field "id" to "order_id", read from the key "order_id", no longer "id"']
+    assert (second.version, second.created_at) == (2, clock.now())
+    assert json.loads(second.schema_definition)["fields"] == fields
+
+
+def test_a_field_keeps_the_names_that_it_had(registry: Registry) -> None:
+    """Renamed twice, with other changes between, a definition still knows every name its column may have."""
+    registry.add(ORDERS)
+
+    def rename(**field: Any) -> Any:
+        kind = registry.update("orders", {"schema_definition": {"fields": [FIELDS[0], {"type": "timestamp", **field}]}})
+        assert kind.definition is not None
+        return kind.definition.fields[1].former_names
+
+    assert rename(name="time", renamed_from="at") == ("at",)
+    assert rename(name="time", description="when") == ("at",)
+    assert rename(name="moment", renamed_from="time") == ("time", "at")
+    assert rename(name="time", renamed_from="moment") == ("moment", "at")
+
+
+def test_a_version_that_sql_made_is_noted_later(settings: Settings, registry: Registry) -> None:
+    """Versions without a row break nothing; the next update writes down what it found."""
+    registry.add(ORDERS)
+    grown = {"fields": [*FIELDS, {"name": "n", "type": "int"}]}
+    sql(settings, "UPDATE table_metadata SET schema_definition = ?, schema_version = 5", json.dumps(grown))
+    assert registry.get("orders").schema_version == 5
+    again = {"fields": [*FIELDS, {"name": "n", "type": "long"}]}
+    assert registry.update("orders", {"schema_definition": again}).schema_version == 6
+    assert [(row.version, row.changes) for row in registry.versions("orders")] == [
+        (1, []),
+        (5, ["not recorded when it was made: somebody changed the type with SQL"]),
+        (6, ['widen field "n": int → long']),
+    ]
+    sql(settings, "UPDATE table_metadata SET schema_definition = ?", json.dumps({"fields": FIELDS}))
+    registry.update("orders", {"schema_definition": {"fields": FIELDS[::-1]}})
+    assert registry.versions("orders")[-1].changes == [
+        "version 6 was changed with SQL before",
+        "reorder fields: at, id",
+    ]
+
+
+def test_a_type_made_anew_goes_on_counting(settings: Settings, registry: Registry) -> None:
+    """Versions of a type whose row was deleted are not given again: batches on record name them."""
+    registry.add(ORDERS)
+    sql(settings, "DELETE FROM table_metadata")
+    assert registry.add(ORDERS).schema_version == 2
+
+
+def test_an_update_that_somebody_else_overtook_is_refused(registry: Registry) -> None:
+    """What a person agreed to was a change of the version that they saw."""
+    registry.add(ORDERS)
+    registry.update("orders", {"schema_definition": {"fields": FIELDS[::-1]}}, version=1)
+    with pytest.raises(UsageError, match="from version 1 to 2"):
+        registry.update("orders", {"description": "x"}, version=1)
 
 
 def test_plain_sql_takes_effect(settings: Settings, registry: Registry) -> None:

@@ -13,7 +13,10 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 
 from metadata.clock import SystemClock
 from metadata.database import Database
-from metadata.definition import BUILT_IN, FileType, TypeStatus, parse_config, parse_definition, table_identifier
+from metadata.built_in import BUILT_IN
+from metadata.config_parsing import parse_config
+from metadata.definition import FileType, TypeStatus, table_identifier
+from metadata.definition_parsing import parse_definition
 from metadata.errors import UsageError
 from metadata.ids import new_id
 from metadata.ledger import Ledger, touch_day

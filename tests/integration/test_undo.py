@@ -21,6 +21,7 @@ from metadata.models import Operation, SourceFile
 from metadata.operations import Operations
 from metadata.settings import Settings
 from metadata.states import BatchState, FileState
+from processors import rewrite
 from processors.lake import OPERATION_ID, Lake
 from processors.rewrite import Rewriter
 from processors.settle import Settler
@@ -79,12 +80,21 @@ def restart(shop: Workshop) -> Work:
     return work
 
 
-def test_a_file_leaves_a_data_file_that_it_shared(shop: Workshop) -> None:
-    """Its rows go in one snapshot, those of the batch's other files stay, and it lies in undone/."""
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_file_leaves_a_data_file_that_it_shared(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, is_large: bool
+) -> None:
+    """Its rows go in one snapshot, those of the batch's other files stay, and it lies in undone/.
+
+    Only much to write is worth tasks of their own.
+    """
+    monkeypatch.setattr(rewrite, "FEW_BYTES", 0 if is_large else 10**6)
     a, _, _ = load(shop, A, B, C)
+    shop.runner.labels.clear()
     before, count = data_files(shop), snapshots(shop)
     answer = undo(shop, A)
     assert answer["undone"] and answer["rows"] == 10 and answer["data_files_removed"] == 1
+    assert shop.runner.labels == [f"rewrite {TABLE}"] * is_large
     assert sources(shop) == {B, C} and len(shop.records()) == 20
     assert snapshots(shop) == count + 1
     assert not data_files(shop) & before
@@ -110,16 +120,16 @@ def test_what_came_later_to_the_same_partition_stays(shop: Workshop) -> None:
     assert_app_books(shop.app, 20, key="vehicle_id")
 
 
-def test_a_whole_batch_is_dropped_not_rewritten(shop: Workshop) -> None:
-    """The data files of an undone batch go, no other is written, and no task runs for it."""
+def test_a_whole_batch_is_dropped_not_rewritten(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data files of an undone batch go unread, and no other is written."""
+    monkeypatch.delattr(rewrite, "rewrite")
     a, _, _ = load(shop, A, B, OTHER_DAY)
     gone = data_files(shop)
     load(shop, C)
-    kept, runs = data_files(shop) - gone, len(shop.runner.labels)
+    kept = data_files(shop) - gone
     answer = undo(shop, str(a.batch_id))
     assert answer["rows"] == 30 and answer["data_files_removed"] == len(gone) == 2 and answer["data_files_added"] == 0
     assert data_files(shop) == kept
-    assert len(shop.runner.labels) == runs
     assert [shop.rows(name)[0].state for name in (A, B, OTHER_DAY, C)] == ["undone"] * 3 + ["loaded"]
     assert_app_books(shop.app, 10, key="vehicle_id")
 
@@ -172,14 +182,13 @@ def test_the_days_are_dirty_and_the_summary_follows(shop: Workshop) -> None:
     assert {row["vehicle_id"] for row in shop.records("summary.daily_summary")} == {"v50", "v51", "v52"}
 
 
-def test_a_dropped_data_file_tells_its_days_by_its_bounds(shop: Workshop) -> None:
+def test_a_dropped_data_file_tells_its_days_by_its_bounds(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file with a data file of its own makes dirty its own days, not those of its batch."""
     shop.drop(A, events_file(4, day="2026-01-14"))
     shop.drop(OTHER_DAY, events_file(3, start=50, day="2026-01-16"))
     shop.load()
-    runs = len(shop.runner.labels)
+    monkeypatch.delattr(rewrite, "rewrite")  # it is dropped unread
     answer = undo(shop, OTHER_DAY)
-    assert len(shop.runner.labels) == runs, "it is dropped unread"
     assert (answer["days"], answer["data_files_removed"], answer["data_files_added"]) == (["2026-01-16"], 1, 0)
 
 

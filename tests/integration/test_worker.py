@@ -19,18 +19,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from metadata.definition import Definition, ProcessingConfig, parse_config, parse_definition
+from metadata.config_parsing import parse_config
+from metadata.definition import Definition, ProcessingConfig
+from metadata.definition_parsing import parse_definition
 from metadata.errors import Fatal, WorldFault
 from metadata.ledger import FileOutcome
 from metadata.settings import Settings
-from processors import worker
+from processors import datafiles, quarantine, worker
 from processors.lake import Lake
 from processors.schema import iceberg_schema, partition_spec
-from processors.worker import SourceInput, TaskResult, WriteJob, cut_tasks, load_files
+from processors.worker import Quarantine, SourceInput, TaskResult, WriteJob, cut_tasks, load_files
 
 NAME = "raw_data.events"
 DAY = date(2026, 1, 15)
 NEXT = date(2026, 1, 16)
+NOW = datetime(2026, 1, 16, 9, tzinfo=UTC)
 MIB = 1024 * 1024
 
 EVENTS = {
@@ -109,11 +112,13 @@ class House:
         """The task that loads these files."""
         spec = partition_spec(self.definition, self.config)
         table = self.lake.ensure_table(NAME, iceberg_schema(self.definition), spec)
+        rejects = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
         facts: dict[str, Any] = {
             "batch_id": batch_id or str(uuid.uuid4()),
             "attempt": 1,
             "task": 0,
             "handle": self.lake.handle(table),
+            "quarantine": Quarantine(self.lake.handle(rejects), "events", 3, NOW, raw_max_bytes=1000),
             "definition": self.definition,
             "config": self.config,
             "keys": ("events",),
@@ -128,13 +133,14 @@ class House:
         """Run the task as a worker does, job and result pickled, and commit what it wrote."""
         job: WriteJob = pickle.loads(pickle.dumps(self.job(*inputs, **changes)))
         result: TaskResult = pickle.loads(pickle.dumps(load_files(job)))
-        if result.data_files:
-            self.lake.append(NAME, job.batch_id, result.data_files, {})
+        for name, data_files in ((quarantine.TABLE, result.quarantined), (NAME, result.data_files)):
+            if data_files:
+                self.lake.append(name, job.batch_id, data_files, {})
         return result
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The table's rows, by file and record."""
-        table = self.lake.table(NAME)
+    def rows(self, name: str = NAME) -> list[dict[str, Any]]:
+        """A table's rows, by file and record."""
+        table = self.lake.table(name)
         assert table is not None
         rows = table.scan().to_arrow().to_pylist()
         return sorted(rows, key=lambda row: (row["_file_id"], row["_record_no"]))
@@ -172,7 +178,7 @@ def test_records_become_rows_with_date_and_lineage(house: House) -> None:
     ]
     rows = house.rows()
     assert list(rows[0]) == [
-        "vehicle_id", "at", "speed", "date", "_source_file", "_file_id", "_record_no", "_batch_id",
+        "vehicle_id", "at", "speed", "date", "_source_file", "_file_id", "_record_no", "_batch_id", "_rescued",
     ]  # fmt: skip
     assert rows[1] == {
         "vehicle_id": "v2",
@@ -183,6 +189,7 @@ def test_records_become_rows_with_date_and_lineage(house: House) -> None:
         "_file_id": first.file_id,
         "_record_no": 2,
         "_batch_id": batch_id,
+        "_rescued": None,
     }
     assert (rows[2]["date"], rows[2]["_record_no"]) == (NEXT, 1)
     assert result.days == {DAY, date(2026, 1, 14)}
@@ -267,7 +274,7 @@ def test_a_file_without_records_is_loaded(house: House) -> None:
 
 def test_a_large_partition_is_cut_into_several_data_files(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory is bounded; the rows are all there."""
-    monkeypatch.setattr(worker, "_DATA_FILE_BYTES", 1)
+    monkeypatch.setattr(datafiles, "_DATA_FILE_BYTES", 1)
     monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
     result = house.load(*(house.drop([event(number)]) for number in range(3)))
     assert [written.rows for written in result.written] == [1, 1, 1]
@@ -276,7 +283,7 @@ def test_a_large_partition_is_cut_into_several_data_files(house: House, monkeypa
 
 def test_what_waits_of_all_partitions_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many partitions that are small each are written before they are too much together."""
-    monkeypatch.setattr(worker, "_PENDING_BYTES", 1)
+    monkeypatch.setattr(datafiles, "_PENDING_BYTES", 1)
     monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
     result = house.load(*(house.drop([event(number)]) for number in range(2)))
     assert len(result.written) == 2
@@ -457,8 +464,8 @@ def test_too_many_open_files_are_the_worlds_fault(house: House, monkeypatch: pyt
         load_files(job)
 
 
-def test_records_that_break_the_schema_are_named(house: House) -> None:
-    """The first five by record and field, then how many more; none of the file's records is loaded."""
+def test_bad_records_beyond_the_limits_are_named(house: House) -> None:
+    """The first of each reason, then how many more; none of the file's records is loaded, none is quarantined."""
     bad = house.drop([event(1), *({"vehicle_id": "v", "at": "soon"} for _ in range(6)), {"at": "2026-01-15T00:00:00Z"}])
     good = house.drop([event(2)])
     outcomes = {one.file_id: one for one in house.load(bad, good).outcomes}
@@ -466,22 +473,135 @@ def test_records_that_break_the_schema_are_named(house: House) -> None:
     assert (outcome.outcome, outcome.code) == ("error", "schema_mismatch")
     assert (outcome.records, outcome.rows, outcome.rejected) == (8, 0, 7)
     message = str(outcome.message)
-    assert message.startswith(f"decoding {bad.name}: 7 of 8 records break the schema: record 2, field ")
-    assert 'record 6, field "at"' in message and "record 7" not in message
-    assert message.endswith("; and 2 more")
+    assert message.startswith(f"decoding {bad.name}: 7 of 8 records break the schema: record ")
+    assert 'record 2, field "at"' in message and 'record 8, field "vehicle_id"' in message
+    assert message.endswith("; and 5 more")
+    assert [(each.code, each.field, each.records) for each in outcome.reasons] == [
+        ("bad_timestamp", "at", 6),
+        ("missing_field", "vehicle_id", 1),
+    ]
     assert [row["speed"] for row in house.rows()] == [2]
+    assert house.rows(quarantine.TABLE) == []
+
+
+# -- rejected records -------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_record_costs_one_record(house: House) -> None:
+    """The good ones are rows with the numbers that they have in the file; the bad ones are rows of the quarantine."""
+    first = house.drop([event(1), {**event(2), "at": "soon"}, event(3), {"at": "2026-01-15T00:00:00Z"}, event(5)])
+    second = house.drop(
+        b'{"vehicle_id": "v9", "at": "2026-01-15T10:00:00Z"}\nno JSON\n', "events_20260116120000.jsonl", NEXT
+    )
+    batch_id = str(uuid.uuid4())
+    result = house.load(first, second, batch_id=batch_id)
+    assert [(one.outcome, one.records, one.rows, one.rejected) for one in result.outcomes] == [
+        ("loaded", 5, 3, 2),
+        ("loaded", 2, 1, 1),
+    ]
+    assert [(row["_file_id"], row["_record_no"], row["speed"]) for row in house.rows()] == [
+        (first.file_id, 1, 1),
+        (first.file_id, 3, 3),
+        (first.file_id, 5, 5),
+        (second.file_id, 1, None),
+    ]
+    rejected = house.rows(quarantine.TABLE)
+    assert [(row["_file_id"], row["_record_no"], row["code"], row["field"]) for row in rejected] == [
+        (first.file_id, 2, "bad_timestamp", "at"),
+        (first.file_id, 4, "missing_field", "vehicle_id"),
+        (second.file_id, 2, "bad_line", None),
+    ]
+    raw = '{"vehicle_id": "v2", "at": "soon", "speed": 2}'
+    assert {key: rejected[0][key] for key in rejected[0] if key not in ("code", "field", "message")} == {
+        "file_type": "events",
+        "raw": raw,
+        "raw_encoding": "utf-8",
+        "raw_bytes": len(raw),
+        "schema_version": 3,
+        "rejected_at": NOW,
+        "date": DAY,
+        "_source_file": first.name,
+        "_file_id": first.file_id,
+        "_record_no": 2,
+        "_batch_id": batch_id,
+    }
+    assert {written.table_name: written.rows for written in result.written if str(NEXT) not in written.path} == {
+        NAME: 3,
+        quarantine.TABLE: 2,
+    }
+
+
+def test_clean_files_touch_no_quarantine(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is opened nor written for it, and no commit is due."""
+    opened: list[str] = []
+    whole = worker.Output
+
+    def output(handle: Any, *facts: Any, **more: Any) -> Any:
+        opened.append(handle.name)
+        return whole(handle, *facts, **more)
+
+    monkeypatch.setattr(worker, "Output", output)
+    result = load_files(house.job(house.drop([event(1)])))
+    assert (opened, result.quarantined) == ([NAME], [])
+
+
+@pytest.mark.parametrize(
+    ("config", "outcome", "rows", "rejected"),
+    [
+        ({}, "loaded", 2, 2),  # half of them: no more than the ratio
+        ({"max_rejected_ratio": 0.4}, "error", 0, 0),
+        ({"max_rejected_records": 1}, "error", 0, 0),
+        ({"max_rejected_records": 2}, "loaded", 2, 2),
+    ],
+)
+def test_limits_of_a_type(house: House, config: dict[str, Any], outcome: str, rows: int, rejected: int) -> None:
+    """Beyond either limit a file loads nothing, and leaves nothing in the quarantine."""
+    house.use(EVENTS, **config)
+    result = house.load(house.drop([event(1), {}, event(3), {}]))
+    assert (only(result).outcome, only(result).records, only(result).rejected) == (outcome, 4, 2)
+    assert (len(house.rows()), len(house.rows(quarantine.TABLE))) == (rows, rejected)
+
+
+def test_nothing_but_bad_records_may_be_allowed(house: House) -> None:
+    """With a ratio of 1 such a file is loaded with no row."""
+    house.use(EVENTS, max_rejected_ratio=1)
+    result = house.load(house.drop([{}, {}]))
+    assert (only(result).outcome, only(result).rows, only(result).rejected) == ("loaded", 0, 2)
+    assert (house.rows(), len(house.rows(quarantine.TABLE))) == ([], 2)
+
+
+def test_many_rejected_records_are_written_in_parts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in memory of them is bounded; they are all there, each once."""
+    monkeypatch.setattr(worker, "_QUARANTINE_RECORDS", 4)
+    monkeypatch.setattr(worker, "_QUARANTINE_BYTES", 1)
+    result = house.load(house.drop([record for number in range(10) for record in (event(number), {})]))
+    assert [file.record_count for file in result.quarantined] == [4, 4, 2]
+    assert [row["_record_no"] for row in house.rows(quarantine.TABLE)] == list(range(2, 21, 2))
+
+
+def test_what_the_schema_has_not_is_rescued(house: House) -> None:
+    """It stands as JSON in its column, null where there is none, and its keys are told."""
+    result = house.load(house.drop([event(1), event(2, colour="red"), event(3)]), house.drop([event(4)]))
+    assert [row["_rescued"] for row in house.rows()] == [None, '{"colour":"red"}', None, None]
+    [key] = result.outcomes[0].unknown
+    assert (key.key, key.records, key.sample) == ("colour", 1, '"red"')
+    assert result.outcomes[1].unknown == ()
 
 
 def test_a_full_disk_is_the_worlds_fault(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing fails for everybody: the batch waits, no file is blamed."""
-    job = house.job(house.drop([event()]))
+    """Writing fails for everybody: the batch waits, no file is blamed; nothing that was written is left."""
+    job = house.job(house.drop([event(1), {}]))
+    whole = datafiles.write_file
 
-    def full(*_: Any) -> Iterable[Any]:
-        raise OSError(28, "No space left on device")
+    def full(io: Any, metadata: Any, tasks: Any) -> Iterable[Any]:
+        if metadata.location.endswith("rejected_records"):
+            raise OSError(28, "No space left on device")
+        return whole(io, metadata, tasks)
 
-    monkeypatch.setattr(worker, "write_file", full)
+    monkeypatch.setattr(datafiles, "write_file", full)
     with pytest.raises(WorldFault, match="No space left"):
         load_files(job)
+    assert list(house.folder.parent.rglob("*.parquet")) == []
 
 
 def test_books_that_do_not_balance_are_fatal(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,6 +610,15 @@ def test_books_that_do_not_balance_are_fatal(house: House, monkeypatch: pytest.M
     whole = worker._record_batch
     monkeypatch.setattr(worker, "_record_batch", lambda *facts: whole(*facts).slice(1))
     with pytest.raises(Fatal, match="2 records were decoded, but the Parquet footers count 1"):
+        load_files(job)
+
+
+def test_rejected_records_that_get_lost_are_fatal(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in the same books."""
+    job = house.job(house.drop([event(1), event(2), {}]))
+    whole = worker.quarantine_rows
+    monkeypatch.setattr(worker, "quarantine_rows", lambda *facts, **more: whole(*facts, **more).slice(1))
+    with pytest.raises(Fatal, match="1 records were rejected, but the Parquet footers count 0"):
         load_files(job)
 
 

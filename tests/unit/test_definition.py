@@ -6,17 +6,12 @@ from typing import Any
 
 import pytest
 
-from metadata.definition import (
-    BUILT_IN,
-    Definition,
-    ProcessingConfig,
-    file_type_name,
-    fit_decimal,
-    parse_config,
-    parse_definition,
-    table_identifier,
-)
+from metadata.built_in import BUILT_IN
+from metadata.config_parsing import parse_config
+from metadata.definition import Definition, ProcessingConfig, file_type_name, table_identifier
+from metadata.definition_parsing import parse_definition
 from metadata.errors import ConfigurationError
+from metadata.json_values import fit_decimal
 
 SEED = {
     "fields": [
@@ -129,7 +124,9 @@ def test_nested_types_lose_their_ids_and_gain_their_flags() -> None:
         (one(type={"type": "struct", "fields": [{"name": "a", "type": "set"}]}), 'struct field "a": there is no type'),
         (one(typ="long"), 'field "x": unknown key "typ"'),
         (one(nullable="yes"), '"nullable" must be true or false'),
-        (one(type="long", coerce=True), '"coerce" is for strings'),
+        (one(type="date", coerce=True), '"coerce" is for strings, numbers and booleans'),
+        (one(type="int", coerce=True, default="1.5"), "must be a whole number of 32 bits"),
+        (one(type="double", coerce=True, default="x"), "is text that holds no double"),
         (one(format="epoch_s"), '"format" is for timestamps'),
         (one(type="timestamp", format="unix"), '"format" must be "epoch_s" or "epoch_ms"'),
         (one(default=3), "its default 3 must be text"),
@@ -138,6 +135,15 @@ def test_nested_types_lose_their_ids_and_gain_their_flags() -> None:
         (one(type="boolean", default=1), "must be true or false"),
         (one(type="timestamp", default="yesterday"), "is no timestamp"),
         (one(type="timestamp", format="epoch_s", default="1"), "must be a number"),
+        (one(type="timestamp", format="epoch_s", default=10**12), "must be a time in the years 1 to 9999"),
+        (one(type="timestamp", default="2026-01-15"), "is no timestamp"),
+        (one(type="timestamp", default="9999-12-31T23:59:59-01:00"), "must be a time in the years 1 to 9999"),
+        (one(type="time", default="12:00"), "is no time"),
+        (one(type="float", default=1e39), "must be a number that a float can hold"),
+        (one(type="double", default=10**400), "must be a number that a double can hold"),
+        (one(type="json", default="\ud800"), "cannot be kept as JSON"),
+        (one(default="\ud800"), "half of a surrogate pair"),
+        (one(type={"type": "map", "key": "int", "value": "long"}, default={"2147483648": 1}), "which is no int"),
         (one(type="decimal(4,2)", default="1.005"), "does not fit in decimal(4,2)"),
         (one(type="decimal(4,2)", default="1e99999999"), "does not fit in decimal(4,2)"),
         (one(type="uuid", default="x"), "is no uuid"),

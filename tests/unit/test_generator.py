@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from metadata.definition import BUILT_IN
+from metadata.built_in import BUILT_IN
+from metadata.definition_parsing import parse_definition
 from metadata.names import is_temporary, parse_name
-from watcher.generator import KINDS, Generator, Kind, document, file_name, records, write_file
+from processors.decode import Decoder
+from watcher.generator import KINDS, Generator, Kind, document, file_name, records, spoil, write_file
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, 500_000, tzinfo=UTC)
 EVENTS = KINDS[0]
@@ -115,6 +117,19 @@ def test_times_are_recent_and_some_are_of_the_day_before() -> None:
     recent = [moment for moment in moments if NOW - timedelta(hours=3, seconds=1) <= moment <= NOW]
     assert len(late) + len(recent) == 500
     assert 0 < len(late) < 100
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.file_type))
+def test_bad_records_break_the_schema_and_no_others_do(kind: Kind) -> None:
+    """Of a hundred records with a tenth spoilt, the decoder rejects exactly ten; without a share none."""
+    (raw,) = (each for each in BUILT_IN if each["file_type"] == kind.file_type)
+    definition = parse_definition(raw["schema_definition"])
+    for share, bad in ((0.0, 0), (0.1, 10)):
+        rng = Random(4)
+        rows = records(rng, kind, 100, NOW)
+        assert spoil(rng, kind, rows, share) == bad
+        decoded = Decoder(definition, (kind.prefix,)).decode(document(kind, rows), lines=False)
+        assert len(decoded.rejected) == bad
 
 
 def test_files_appear_whole_by_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

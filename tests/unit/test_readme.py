@@ -26,6 +26,7 @@ from metadata.definition import PLAIN_TYPES, TypeStatus
 from metadata.logs import Event, Severity
 from metadata.models import Base
 from metadata.registry import Registry
+from metadata.reject_codes import RejectCode
 from metadata.retries import policies
 from metadata.settings import Settings, settings_table
 from metadata.states import BatchState, FileState
@@ -33,7 +34,15 @@ from metadata.types_file import parse_type
 from watcher import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md", "docs/ledger.md", "docs/types.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/decisions.md",
+    "docs/ledger.md",
+    "docs/types.md",
+    "docs/content.md",
+)
 _COMMAND = re.compile(r"(?:^|[\s`(])(?:\.venv/bin/)?lemonade ((?:-C \S+ )?[a-z][^`\n]*)")
 _VALUE = re.compile(r"\bSeverity\.([A-Z]+)\b")
 
@@ -141,8 +150,9 @@ GENERATED: dict[str, Callable[[], str]] = {
     "retries": retries_table,
     "file states": lambda: members_table(FileState, "state"),
     "batch states": lambda: members_table(BatchState, "state"),
+    "reject codes": lambda: members_table(RejectCode, "code"),
 }
-HOMES = {"file states": "docs/ledger.md", "batch states": "docs/ledger.md"}
+HOMES = {"file states": "docs/ledger.md", "batch states": "docs/ledger.md", "reject codes": "docs/content.md"}
 
 
 @pytest.mark.parametrize("name", GENERATED)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from metadata import errors
-from metadata.definition import FileType, ProcessingConfig, RetryConfig, TypeStatus, parse_config, parse_definition
+from metadata.config_parsing import parse_config
+from metadata.definition import FileType, ProcessingConfig, RetryConfig, TypeStatus
+from metadata.definition_parsing import parse_definition
 from metadata.errors import BatchFault, ConfigurationError, Fatal, FileRefused, UnknownOutcome, WorldFault
 from metadata.logs import Severity
 from metadata.retries import Destination, policies, policy_for

@@ -15,7 +15,9 @@ from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import WriteTask
 from pyiceberg.types import StringType, TimestamptzType
 
-from metadata.definition import LINEAGE, PLAIN_TYPES, Definition, ProcessingConfig, parse_config, parse_definition
+from metadata.config_parsing import parse_config
+from metadata.definition import LINEAGE, PLAIN_TYPES, RESCUED, Definition, ProcessingConfig
+from metadata.definition_parsing import parse_definition
 from processors.decode import Decoder
 from processors.schema import arrow_schema, decoder_type, iceberg_schema, partition_spec
 
@@ -56,7 +58,7 @@ def every_type() -> Definition:
 def test_columns_stand_in_their_order_and_are_all_optional() -> None:
     """The definition's columns, the date, the lineage; the decoder holds what may not be null."""
     definition = every_type()
-    names = [*(field.name for field in definition.fields), "date", *LINEAGE]
+    names = [*(field.name for field in definition.fields), "date", *LINEAGE, RESCUED]
     schema = iceberg_schema(definition)
     assert [field.name for field in schema.fields] == arrow_schema(definition).names == names
     assert [field.field_id for field in schema.fields] == list(range(1, len(names) + 1))
@@ -94,7 +96,8 @@ def test_iceberg_writes_and_reads_every_type(tmp_path: Path) -> None:
     columns = Decoder(definition, []).decode(b'[{"id":1,%s},{"id":2}]' % full, lines=False).columns
     day = date(2026, 1, 15)
     lineage = [pa.array(["f", "f"]), pa.array(["i", "i"]), pa.array([1, 2], pa.int64()), pa.array(["b", "b"])]
-    batch = pa.record_batch([*columns, pa.array([day, day]), *lineage], schema=arrow_schema(definition))
+    rescued = pa.array(['{"k":1}', None])
+    batch = pa.record_batch([*columns, pa.array([day, day]), *lineage, rescued], schema=arrow_schema(definition))
     key = PartitionKey([PartitionFieldValue(table.spec().fields[0], day)], table.spec(), table.schema())
     task = WriteTask(UUID(int=1), 0, table.schema(), [batch], partition_key=key)
     files = list(write_file(table.io, table.metadata, iter([task])))
@@ -102,6 +105,7 @@ def test_iceberg_writes_and_reads_every_type(tmp_path: Path) -> None:
         append.append_data_file(files[0])
     first, second = table.scan().to_arrow().sort_by("id").to_pylist()
     assert [first[f"f_{number}"] for number in range(len(cases))] == [value for _, value in cases]
+    assert (first[RESCUED], second[RESCUED]) == ('{"k":1}', None)
     # PyIceberg 0.12 writes the null of a list or map of structs as an empty one.
     assert [second[f"f_{number}"] for number in range(len(cases))] == [
         [] if number in (16, 18) else None for number in range(len(cases))

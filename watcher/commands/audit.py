@@ -56,7 +56,8 @@ def _check_type(app: App, file_type: str) -> None:
 
 
 def _sizes(result: Any) -> str:
-    text = f"{result.files} files, {result.rows} rows in {result.data_files} data files of {result.tables} tables"
+    rows = f"{result.rows} rows" + (f" and {result.rejected} rejected records" if result.rejected else "")
+    text = f"{result.files} files, {rows} in {result.data_files} data files of {result.tables} tables"
     working = [
         f"{count} {what}"
         for count, what in (
@@ -77,6 +78,7 @@ def _answer(result: Any) -> dict[str, Any]:
         "tables": result.tables,
         "data_files": result.data_files,
         "rows": result.rows,
+        "rejected": result.rejected,
         "in_work": {
             "files": result.files_in_work,
             "batches": result.batches_in_work,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.cures import cure_for
+from metadata.record_cures import record_cure
 from watcher.commands.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
 
 if TYPE_CHECKING:
@@ -77,9 +78,24 @@ def _file(life: Life) -> dict[str, Any]:
         "records": file.records,
         "rows": file.rows,
         "rejected": file.rejected,
+        "replayed": file.replayed,
+        "discarded": file.discarded,
+        "quarantined": (file.rejected or 0) - file.replayed - file.discarded if file.state == "loaded" else 0,
+        "rejects": [
+            {
+                "code": each.code,
+                "field": each.field or None,
+                "records": each.records,
+                "first_record_no": each.first_record_no,
+                "message": each.message,
+                "cure": record_cure(each.code),
+            }
+            for each in life.rejects
+        ],
         "table": None if last is None else last[1].table_name,
         "schema_version": None if last is None else last[1].schema_version,
         "snapshot_id": None if last is None else last[1].snapshot_id,
+        "quarantine_snapshot_id": None if last is None else last[1].quarantine_snapshot_id,
         "code": file.code,
         "message": file.message,
         "cure": cure_for(file.code or file.state) if file.state in _BAD else None,
@@ -92,7 +108,10 @@ def _file(life: Life) -> dict[str, Any]:
                 "kind": each.kind,
                 "state": each.state,
                 "removed_rows": each.removed_rows,
+                "added_rows": each.added_rows,
+                "quarantine_rows": each.quarantine_rows,
                 "snapshot_id": each.snapshot_id,
+                "quarantine_snapshot_id": each.quarantine_snapshot_id,
                 "planned_at": iso(each.planned_at),
                 "settled_at": iso(each.settled_at),
             }
@@ -129,6 +148,7 @@ def _batch_row(batch: Batch) -> dict[str, Any]:
         "flush_id": batch.flush_id,
         "attempts": batch.attempts,
         "snapshot_id": batch.snapshot_id,
+        "quarantine_snapshot_id": batch.quarantine_snapshot_id,
         "planned_at": iso(batch.planned_at),
         "prepared_at": iso(batch.prepared_at),
         "committed_at": iso(batch.committed_at),
@@ -176,8 +196,14 @@ def _print_file(app: App, file: dict[str, Any]) -> None:
             _say("", shown(cause))
     if file["records"] is not None:
         _say("rows", f"{file['rows']} loaded, {file['rejected']} rejected of {_times(file['records'], 'record')}")
+    for each in file["rejects"]:
+        where = f" in {shown(each['field'])}" if each["field"] else ""
+        number = _times(each["records"], "record")
+        _say("rejected", f"{number}: {each['code']}{where}; {shown(each['message'])}")
+    if file["state"] == "loaded" and file["rejected"]:
+        _say("", _became_of(file))
     for each in file["operations"]:
-        _say(each["kind"], f"{each['operation_id']} {each['state']}, {each['removed_rows']} rows taken out")
+        _say(each["kind"], f"{each['operation_id']} {each['state']}{_operation_line(each)}")
     if file["replaced_by"]:
         _say("replaced", f"by file {file['replaced_by']}")
     for other in file["same_delivery"]:
@@ -191,6 +217,24 @@ def _print_file(app: App, file: dict[str, Any]) -> None:
         click.echo("")
         steps = [{**step, "where": _short(app, step["path"]), "why": _why(step)} for step in file["steps"]]
         print_table(["at", "state", "where", "why"], steps, "")
+
+
+def _became_of(file: dict[str, Any]) -> str:
+    """Where its rejected records are."""
+    line = f"{file['quarantined']} in the quarantine, {file['replayed']} replayed, {file['discarded']} discarded"
+    return line + (f"; lemonade quarantine list --file {file['file_id']}" if file["quarantined"] else "")
+
+
+def _operation_line(operation: dict[str, Any]) -> str:
+    """What an operation has changed, of all its files."""
+    did = [
+        (operation["removed_rows"], f"{_times(operation['removed_rows'] or 0, 'row')} taken out"),
+        (operation["added_rows"], f"{_times(operation['added_rows'] or 0, 'row')} added"),
+        (operation["quarantine_rows"], f"{_times(operation['quarantine_rows'] or 0, 'record')} out of the quarantine"),
+        (operation["snapshot_id"], f"snapshot {operation['snapshot_id']}"),
+        (operation["quarantine_snapshot_id"], f"quarantine snapshot {operation['quarantine_snapshot_id']}"),
+    ]
+    return "".join(f", {text}" for value, text in did if value)
 
 
 def _print_batch(batch: dict[str, Any]) -> None:
@@ -211,6 +255,8 @@ def _batch_line(batch: dict[str, Any]) -> str:
     line += f"; {batch['table']}, schema version {batch['schema_version']}"
     if batch["snapshot_id"]:
         line += f", snapshot {batch['snapshot_id']} at {batch['committed_at']}"
+    if batch["quarantine_snapshot_id"]:
+        line += f", quarantine snapshot {batch['quarantine_snapshot_id']}"
     return line + (f"; half of {batch['halved_from']}" if batch["halved_from"] else "")
 
 

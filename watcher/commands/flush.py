@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.commands.show import JSON_OPTION, print_json, print_table
+from watcher.commands.show import JSON_OPTION, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from watcher.app import App
+
+_NAMES_SHOWN = 5
 
 
 @click.command()
@@ -42,12 +44,19 @@ def print_flush(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    columns = ["batch_id", "table", "files", "outcomes", "rows", "snapshot_id"]
+    columns = ["batch_id", "table", "files", "outcomes", "rows", "rejected", "snapshot_id"]
     print_table(columns, answer["batches"], "nothing was waiting")
     for file in answer["files"]:
         if file["state"] in ("failed", "error"):
             click.echo(f"{file['state']}: {file['name']} ({file['code']}: {file['message']})")
+    rejected = sum(batch["rejected"] for batch in answer["batches"])
+    if rejected:
+        click.echo(f"{rejected} bad records are in the quarantine, see why: lemonade quarantine list")
     if answer["duplicates"]:
         click.echo(f"{answer['duplicates']} duplicate deliveries were set aside")
+    by_reason: dict[str, list[str]] = {}
     for file in answer["not_taken"]:
-        click.echo(f"not taken: {file['name']} ({file['reason']})")
+        by_reason.setdefault(file["reason"], []).append(file["name"])
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        click.echo(f"not taken: {', '.join(map(shown, names[:_NAMES_SHOWN]))}{more} ({shown(reason)})")

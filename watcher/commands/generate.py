@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--num-files", type=click.IntRange(min=1), default=5, show_default=True, help="Files of each type.")
 @click.option("--records", type=click.IntRange(min=1), default=100, show_default=True, help="Records in each file.")
+@click.option(
+    "--bad-records",
+    type=click.FloatRange(min=0, max=1),
+    default=0.0,
+    show_default=True,
+    help="Share of the records in each file that break the schema.",
+)
 @click.option("--continuous", is_flag=True, help="Go on, round after round, until Ctrl-C.")
 @click.option(
     "--interval",
@@ -37,6 +44,7 @@ def generate(
     app: App,
     num_files: int,
     records: int,
+    bad_records: float,
     continuous: bool,
     interval: float | None,
     no_cleanup: bool,
@@ -69,13 +77,17 @@ def generate(
     stop = threading.Event()
     try:
         while True:
-            made = generator.make(num_files, records, app.clock.now())
+            made = generator.make(num_files, records, app.clock.now(), bad_records)
             if as_json:
-                files = [{"name": file.path.name, "file_type": file.file_type, "records": records} for file in made]
+                files = [
+                    {"name": file.path.name, "file_type": file.file_type, "records": records, "bad": file.bad}
+                    for file in made
+                ]
                 print_json({"seed": chosen, "files": files})
             else:
                 for file in made:
-                    click.echo(f"{file.path}  {file.records} records")
+                    bad = f", {file.bad} of them bad" if file.bad else ""
+                    click.echo(f"{file.path}  {file.records} records{bad}")
             if not continuous or stop.wait(10.0 if interval is None else interval):
                 return
     except KeyboardInterrupt:

@@ -8,9 +8,9 @@ objects, lists as arrays, maps as objects. A number that JSON cannot hold is the
 from __future__ import annotations
 
 import base64
-import csv
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _WIDEST_CELL = 60
 _NARROWEST_CELL = 12
+_CSV_QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
+_EXPLAIN = ["explain_key", "explain_value"]
 _RIGHT = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 _HELP = """\
 SELECT …;        run a statement; it may have several lines and ends with a semicolon
@@ -197,6 +199,8 @@ def write_table(columns: Sequence[Column], chunks: Iterator[list[tuple[Any, ...]
     """Aligned text; returns the number of rows. Widths are those of the rows so far: a stream is not held back."""
     from rich.cells import set_cell_size
 
+    if [column.name for column in columns] == _EXPLAIN:  # DuckDB has drawn the plan itself
+        return _write_plan(chunks, stream)
     names = [_one_line(column.name) for column in columns]
     right = [column.type in _RIGHT or column.type.startswith(("DECIMAL", "FLOAT", "DOUBLE")) for column in columns]
     limit = shutil.get_terminal_size().columns if stream.isatty() else None
@@ -231,6 +235,12 @@ def write_table(columns: Sequence[Column], chunks: Iterator[list[tuple[Any, ...]
     return count
 
 
+def _write_plan(chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
+    lines = [line for chunk in chunks for _, plan in chunk for line in str(plan).splitlines()]
+    stream.writelines(_one_line(line) + "\n" for line in lines)
+    return len(lines)
+
+
 def write_json(columns: Sequence[Column], chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
     """An array of objects, an object a line; returns the number of rows. A second column of a name gets `_1`."""
     names = _unique([column.name for column in columns])
@@ -246,12 +256,14 @@ def write_json(columns: Sequence[Column], chunks: Iterator[list[tuple[Any, ...]]
 
 
 def write_csv(columns: Sequence[Column], chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
-    """Comma-separated values with a header; nothing stands for null; returns the number of rows."""
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([column.name for column in columns])
+    """Comma-separated values with a header (RFC 4180); nothing stands for null, `""` for empty text.
+
+    Returns the number of rows.
+    """
+    stream.write(",".join(_csv_cell(column.name) for column in columns) + "\n")
     count = 0
     for chunk in chunks:
-        writer.writerows([_csv_cell(value) for value in row] for row in chunk)
+        stream.writelines(",".join(map(_csv_cell, row)) + "\n" for row in chunk)
         count += len(chunk)
     return count
 
@@ -298,7 +310,12 @@ def _text(value: Any) -> str:
 
 
 def _csv_cell(value: Any) -> str:
-    return "" if value is None else _text(value)
+    if value is None:
+        return ""
+    text = _text(value)
+    if text and not _CSV_QUOTED.search(text):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _cell(value: Any) -> str:

@@ -22,11 +22,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], none:
     if not rows:
         click.echo(none)
         return
-    cells = [[shown(row.get(column)) for column in columns] for row in rows]
-    widths = [max(len(column), *(len(line[at]) for line in cells)) for at, column in enumerate(columns)]
-    click.echo("  ".join(column.ljust(width) for column, width in zip(columns, widths, strict=True)).rstrip())
-    for line in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for line in table_lines(columns, rows):
+        click.echo(line)
+
+
+def table_lines(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The lines of such a table of at least one row."""
+    cells = [list(columns), *([shown(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
 def shown(value: Any) -> str:

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from watcher.commands.show import JSON_OPTION, print_json, print_table, shown
+from watcher.commands.types_exchange import export, import_
+from watcher.commands.types_files import perform, read, say
+from watcher.commands.types_history import history_of, show_history
+from watcher.commands.types_infer import infer, show_draft
+from watcher.commands.types_schema import schema
+from watcher.commands.types_update import update
 
 _FILE_OPTION = click.option(
     "--file",
@@ -25,6 +31,13 @@ if TYPE_CHECKING:
 @click.group()
 def types() -> None:
     """File types: what they are called, what their records look like, where their rows go."""
+
+
+types.add_command(schema)
+types.add_command(infer)
+types.add_command(update)
+types.add_command(export)
+types.add_command(import_)
 
 
 @types.command("list")
@@ -60,7 +73,10 @@ def list_(app: App, as_json: bool) -> None:
 @JSON_OPTION
 @click.pass_obj
 def show(app: App, file_type: str, as_json: bool) -> None:
-    """One type: its fields, patterns, table and last error."""
+    """One type: its fields, patterns, table, last error, the versions of its schema, and keys that may become fields.
+
+    A key is proposed when 100 records had it, or 10 that are one of a hundred of those since it was first seen.
+    """
     from metadata.errors import UsageError
 
     rows = app.registry.describe()
@@ -68,8 +84,9 @@ def show(app: App, file_type: str, as_json: bool) -> None:
     if row is None:
         known = ", ".join(str(row["file_type"]) for row in rows) or "none"
         raise UsageError(f"there is no file type {file_type!r}; known are: {known}")
+    history = history_of(app, row)
     if as_json:
-        print_json(row)
+        print_json(row | history)
         return
     for label, value in (
         ("type", row["file_type"]),
@@ -89,6 +106,9 @@ def show(app: App, file_type: str, as_json: bool) -> None:
     if not row["faults"] and row["schema_definition"]:
         click.echo("")
         _show_fields(row["schema_definition"])
+    if not row["schema_definition"]:
+        show_draft(row)
+    show_history(history)
 
 
 @types.command()
@@ -96,24 +116,22 @@ def show(app: App, file_type: str, as_json: bool) -> None:
 @click.pass_obj
 def add(app: App, path: Path) -> None:
     """Register the type of a types file and take its files from now on."""
-    _say(_perform(app, "types.add", {"raw": _read(path)}), "registered")
+    say(perform(app, "types.add", {"raw": read(path)}), "registered")
 
 
 @types.command()
 @click.argument("file_type", metavar="TYPE")
-@_FILE_OPTION
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="For a type without a schema: this types file, instead of the draft on its record; - reads standard input.",
+)
 @click.pass_obj
-def update(app: App, file_type: str, path: Path) -> None:
-    """Change description, patterns, processing config, or add nullable fields; keys left out stay as they are."""
-    _say(_perform(app, "types.update", {"file_type": file_type, "raw": _read(path)}), "updated")
-
-
-@types.command()
-@click.argument("file_type", metavar="TYPE")
-@click.pass_obj
-def activate(app: App, file_type: str) -> None:
-    """Take the type's files; those held for it flow at the next scan."""
-    _say(_perform(app, "types.activate", {"file_type": file_type}), "activated")
+def activate(app: App, file_type: str, path: Path | None) -> None:
+    """Take the type's files, with its draft when it has no schema; those held for it flow at the next scan."""
+    given = {} if path is None else {"raw": read(path)}
+    say(perform(app, "types.activate", {"file_type": file_type, **given}), "activated")
 
 
 @types.command()
@@ -121,39 +139,7 @@ def activate(app: App, file_type: str) -> None:
 @click.pass_obj
 def disable(app: App, file_type: str) -> None:
     """Take the type's files no more: new ones are held, claimed ones are still loaded."""
-    _say(_perform(app, "types.disable", {"file_type": file_type}), "disabled")
-
-
-def _perform(app: App, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    from watcher.requesting import perform
-
-    return perform(app, verb, arguments)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The JSON object in a types file; UsageError with the reason when there is none."""
-    from metadata.errors import UsageError
-
-    try:
-        with click.open_file(str(path), encoding="utf-8-sig") as file:
-            raw = json.load(file)
-    except OSError as error:
-        raise UsageError(f"reading {path}: {error.strerror}; give the path of a types file") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"reading {path}: it is no JSON: {error}; correct it") from error
-    if not isinstance(raw, dict):
-        raise UsageError(f"reading {path}: a types file is one JSON object, not {type(raw).__name__}; see the README")
-    return raw
-
-
-def _say(answer: dict[str, Any], done: str) -> None:
-    text = f"{done} {answer['file_type']}"
-    if "table_name" in answer:
-        patterns = ", ".join(answer["filename_patterns"])
-        text += (
-            f" ({answer['status']}): {patterns} -> {answer['table_name']}, schema version {answer['schema_version']}"
-        )
-    click.echo(text)
+    say(perform(app, "types.disable", {"file_type": file_type}), "disabled")
 
 
 def _patterns(row: dict[str, Any]) -> str:
@@ -167,15 +153,23 @@ def _compact(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
+def _joined(names: Any) -> str:
+    return ", ".join(map(str, names)) if isinstance(names, list) else str(names)
+
+
 def _show_fields(definition: dict[str, Any]) -> None:
+    from metadata.constraints import Constraint
+
     keys = definition.get("primary_key") or []
     lines = []
     for field in definition["fields"]:
         notes = ["key"] if field["name"] in keys else []
         notes += [f"from {field['source']}"] if field.get("source") else []
+        notes += [f"was {_joined(field['renamed_from'])}"] if field.get("renamed_from") else []
         notes += [field["format"]] if field.get("format") else []
         notes += ["coerce"] if field.get("coerce") else []
         notes += [f"default {_compact(field['default'])}"] if "default" in field else []
+        notes += [f"{key} {_compact(field[key])}" for key in Constraint if field.get(key) is not None]
         lines.append(
             {
                 "field": field["name"],

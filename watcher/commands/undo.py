@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
     """Take out exactly the rows that a file (name, path or id) or a micro-batch (id) has loaded, in one snapshot.
 
-    Whatever came later stays. The file goes to undone/, its days are summarised again; what it had replaced is loaded
-    again. Done twice it changes nothing. Exit 1 when nothing of it is loaded.
+    Its rejected records leave the quarantine, what was replayed of them the table. Whatever came later stays. The file
+    goes to undone/, its days are summarised again; what it had replaced is loaded again. Done twice it changes nothing.
+    Exit 1 when nothing of it is loaded.
     """
     from watcher.undoing import answer, look
 
@@ -32,7 +33,7 @@ def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
         told = answer(asked, [])
     else:
         if not yes:
-            _ask(asked.what, asked.rows, asked.batch.table_name if asked.batch else "its table")
+            _ask(asked.what, asked.rows, asked.quarantined, asked.batch.table_name if asked.batch else "its table")
         from watcher.requesting import perform
 
         told = perform(app, "undo", {"target": asked.target})
@@ -40,10 +41,13 @@ def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
     raise click.exceptions.Exit(0 if told["undone"] or told["done_before"] else 1)
 
 
-def _ask(what: str, rows: int, table: str) -> None:
+def _ask(what: str, rows: int, quarantined: int, table: str) -> None:
+    rejected = f" and {quarantined} rejected records out of the quarantine" if quarantined else ""
     if not sys.stdin.isatty():
-        raise UsageError(f"undoing {what}: it takes {rows} rows out of {table}; without a terminal, say --yes")
-    click.confirm(f"Take {rows} rows of {shown(what)} out of {table}?", abort=True, err=True)
+        raise UsageError(
+            f"undoing {what}: it takes {rows} rows out of {table}{rejected}; without a terminal, say --yes"
+        )
+    click.confirm(f"Take {rows} rows of {shown(what)} out of {table}{rejected}?", abort=True, err=True)
 
 
 def _tell(told: dict[str, Any], as_json: bool) -> None:
@@ -53,7 +57,8 @@ def _tell(told: dict[str, Any], as_json: bool) -> None:
     if not told["undone"]:
         click.echo(shown(told["why_not"]))
         return
-    click.echo(f"undone: {shown(told['what'])}, {told['rows']} rows out of {told['table']}")
+    rejected = f" and {told['quarantine_rows']} rejected records" if told["quarantine_rows"] else ""
+    click.echo(f"undone: {shown(told['what'])}, {told['rows']} rows out of {told['table']}{rejected}")
     click.echo(f"snapshot {told['snapshot_id']}, operation {told['operation_id']}")
     if told["days"]:
         click.echo(f"to be summarised again: {', '.join(told['days'])} (lemonade summarize)")

@@ -22,6 +22,7 @@ def upgrade() -> None:
     with op.batch_alter_table("source_files") as table:
         table.add_column(sa.Column("replayed", sa.BigInteger(), nullable=False, server_default="0"))
         table.add_column(sa.Column("discarded", sa.BigInteger(), nullable=False, server_default="0"))
+    op.add_column("batches", sa.Column("unknown_fields", sa.JSON(), nullable=True))
     with op.batch_alter_table("operations") as table:
         table.add_column(sa.Column("added_rows", sa.BigInteger(), nullable=True))
         table.add_column(sa.Column("quarantine_rows", sa.BigInteger(), nullable=True))
@@ -86,6 +87,7 @@ def downgrade() -> None:
     op.drop_table("rejects")
     op.drop_table("unknown_fields")
     op.drop_table("schema_versions")
+    op.drop_column("batches", "unknown_fields")
     with op.batch_alter_table("operations") as table:
         for column in ("detail", "schema_version", "quarantine_snapshot_id", "quarantine_rows", "added_rows"):
             table.drop_column(column)

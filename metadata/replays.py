@@ -1,0 +1,218 @@
+"""The ledger of replay and discard: which rejected records an operation has taken, and what became of them.
+
+A rejected record is told by the micro-batch that rejected it, its file and its number there. At Plan an operation
+reserves its records: the primary key of `replay_records` lets nobody else take them, whether the process dies or a
+second replay asks. Each method is one transaction; the steps are explained in `processors.replay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Literal
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from metadata.clock import Clock
+from metadata.database import Database
+from metadata.errors import Fatal
+from metadata.history import note_many
+from metadata.ledger import touch_day
+from metadata.models import Batch, Operation, ReplayRecord, SourceFile
+from metadata.operations import move_operation, operation_of, unsettled_among
+from metadata.reservations import RecordKey, by_file, count_of, release, reserve, taken_by
+from metadata.states import BatchState, FileState
+
+Kind = Literal["replay", "discard"]
+KINDS: tuple[Kind, ...] = ("replay", "discard")
+
+_IDS_AT_ONCE = 5000
+_DONE = {"replay": "replayed", "discard": "discarded"}
+
+
+class Replays:
+    """Replays and discards on the metadata database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self.clock = clock
+
+    # -- the steps ----------------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        operation_id: str,
+        *,
+        kind: Kind,
+        file_type: str,
+        table_name: str,
+        schema_version: int | None,
+        keys: Sequence[RecordKey],
+    ) -> list[RecordKey]:
+        """Step 1: reserve those of `keys` that nobody has taken and whose load stands; returns them, sorted.
+
+        Without any there is no operation. Records of a file that is being loaded, replaced or undone are left alone.
+        """
+        now = self.clock.now()
+        with self.database.writing() as session:
+            loads = _standing(session, {key.file_id for key in keys})
+            wanted = [key for key in keys if loads.get(key.file_id) == key.batch_id]
+            if not wanted:
+                return []
+            row = Operation(
+                id=operation_id,
+                kind=kind,
+                file_type=file_type,
+                table_name=table_name,
+                state=BatchState.PLANNED.value,
+                file_ids=[],
+                schema_version=schema_version,
+                planned_at=now,
+            )
+            session.add(row)
+            session.flush()
+            reserve(session, operation_id, wanted)
+            taken = taken_by(session, operation_id)
+            if not taken:
+                session.delete(row)
+                return []
+            row.file_ids = sorted({key.file_id for key in taken})
+            return taken
+
+    def prepare(
+        self,
+        operation_id: str,
+        *,
+        released: Iterable[RecordKey],
+        added_paths: Sequence[str],
+        removed_paths: Sequence[str],
+        kept_paths: Sequence[str],
+        event_days: Iterable[date],
+    ) -> Operation:
+        """Step 3: what comes into the type's table, and what leaves the quarantine; `released` records stay there.
+
+        `removed_paths` are data files of the quarantine that go, `kept_paths` those that hold what stays of them. May
+        be said again, after a conflict.
+        """
+        with self.database.writing() as session:
+            row = operation_of(session, operation_id)
+            if row.state != BatchState.PREPARED:
+                move_operation(row, BatchState.PREPARED)
+            release(session, released)
+            taken = count_of(session, operation_id)
+            row.added_rows = taken if row.kind == "replay" else 0
+            row.quarantine_rows, row.removed_rows = taken, 0
+            row.added_paths, row.removed_paths = sorted(added_paths), []
+            row.detail = {"quarantine_removed": sorted(removed_paths), "quarantine_added": sorted(kept_paths)}
+            row.event_days = sorted(day.isoformat() for day in event_days)
+            row.file_ids = sorted(file_id for _, file_id, _ in by_file(session, operation_id))
+            row.prepared_at = self.clock.now()
+            return row
+
+    def record(
+        self,
+        operation_id: str,
+        *,
+        snapshot_id: int | None,
+        quarantine_snapshot_id: int | None,
+        summary_table: str | None,
+    ) -> None:
+        """Step 5: the snapshots; the files' records are counted as replayed or discarded, their days are dirty."""
+        with self.database.writing() as session:
+            row, now = operation_of(session, operation_id), self.clock.now()
+            move_operation(row, BatchState.COMMITTED)
+            row.snapshot_id, row.quarantine_snapshot_id = snapshot_id, quarantine_snapshot_id
+            row.committed_at, row.error = now, None
+            count_taken(session, row, now)
+            if summary_table is not None:
+                for day in row.event_days or []:
+                    touch_day(session, summary_table, row.file_type, date.fromisoformat(day))
+
+    def settle(self, operation_id: str) -> None:
+        """Step 6: it is over."""
+        with self.database.writing() as session:
+            row = operation_of(session, operation_id)
+            move_operation(row, BatchState.SETTLED)
+            row.settled_at = self.clock.now()
+
+    def abandon(self, operation_id: str, error: str) -> None:
+        """Give up before Prepare: nothing was changed, and the records are free again."""
+        with self.database.writing() as session:
+            row = operation_of(session, operation_id)
+            move_operation(row, BatchState.ABANDONED)
+            row.error, row.settled_at = error, self.clock.now()
+            session.execute(delete(ReplayRecord).where(ReplayRecord.operation_id == operation_id))
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def get(self, operation_id: str) -> Operation:
+        """One operation; Fatal when it is not in the books."""
+        with self.database.reading() as session:
+            return operation_of(session, operation_id)
+
+    def unsettled(self) -> list[Operation]:
+        """Replays and discards that are neither settled nor abandoned, oldest first."""
+        with self.database.reading() as session:
+            return unsettled_among(session, KINDS)
+
+    def taken(self, operation_id: str) -> list[RecordKey]:
+        """The records that an operation has, sorted."""
+        with self.database.reading() as session:
+            return taken_by(session, operation_id)
+
+    def files(self, file_ids: Iterable[str]) -> dict[str, SourceFile]:
+        """These files by their ids, as they are now."""
+        found: dict[str, SourceFile] = {}
+        with self.database.reading() as session:
+            for some in _cut(sorted(set(file_ids))):
+                found |= {row.id: row for row in session.scalars(select(SourceFile).where(SourceFile.id.in_(some)))}
+        return found
+
+    def standing(self, file_ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """File id → its batch's id and table, of those files whose load stands: loaded, settled, in no operation."""
+        with self.database.reading() as session:
+            loads = _standing(session, set(file_ids))
+            tables: dict[str, str] = {}
+            for some in _cut(sorted(set(loads.values()))):
+                query = select(Batch.id, Batch.table_name).where(Batch.id.in_(some))
+                tables.update((row.id, row.table_name) for row in session.execute(query))
+            return {file_id: (batch_id, tables[batch_id]) for file_id, batch_id in loads.items()}
+
+
+def count_taken(session: Session, operation: Operation, now: datetime) -> None:
+    """Add what a replay or discard has taken to the counts of its files, in the caller's transaction."""
+    column = _DONE[operation.kind]
+    noted = []
+    for batch_id, file_id, records in by_file(session, operation.id):
+        file = session.get(SourceFile, file_id)
+        if file is None or file.state != FileState.LOADED or file.batch_id != batch_id:
+            raise Fatal(
+                f"recording {operation.kind} {operation.id}: the load of file {file_id} by batch {batch_id} is gone; "
+                "was the ledger restored or edited?"
+            )
+        setattr(file, column, getattr(file, column) + records)
+        noted.append(file_id)
+    note_many(session, noted, now, f"rejected records of it were {column} by operation {operation.id}")
+
+
+def _standing(session: Session, file_ids: set[str]) -> dict[str, str]:
+    """File id → batch id, of files that are loaded by a settled batch and that no operation is about."""
+    busy = {file_id for row in unsettled_among(session) for file_id in row.file_ids}
+    found: dict[str, str] = {}
+    for some in _cut(sorted(file_ids - busy)):
+        query = (
+            select(SourceFile.id, SourceFile.batch_id)
+            .join(Batch, Batch.id == SourceFile.batch_id)
+            .where(
+                SourceFile.id.in_(some),
+                SourceFile.state == FileState.LOADED.value,
+                Batch.state == BatchState.SETTLED.value,
+            )
+        )
+        found |= {file_id: str(batch_id) for file_id, batch_id in session.execute(query)}
+    return found
+
+
+def _cut(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))

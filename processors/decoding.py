@@ -1,0 +1,158 @@
+"""Step 2 of a micro-batch: its files cut into tasks and run; what came back is put together and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+from metadata.clock import Clock
+from metadata.definition import Definition, FileType
+from metadata.errors import Fatal, TypeStopped, WorldFault
+from metadata.ledger import FileOutcome, Ledger, WrittenFile
+from metadata.models import Batch, SourceFile
+from metadata.names import parse_name
+from metadata.settings import Settings
+from processors import quarantine
+from processors.dedupe import existing_filter
+from processors.lake import Lake, TableHandle
+from processors.rewrite import Loaded
+from processors.spark import Runner
+from processors.worker import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import FileScanTask
+
+
+@dataclass
+class Decoded:
+    """Step 2's result, put together from its tasks."""
+
+    outcomes: list[FileOutcome]
+    data_files: list[DataFile]  #: of the type's table
+    quarantined: list[DataFile]  #: of the quarantine's
+    written: list[WrittenFile]  #: the data files of both
+    days: set[date]  #: of the rows' time field
+
+
+class Decoding:
+    """Runs step 2. The quarantine's table is made, or looked at, once a process: before its first batch."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, lake: Lake, runner: Callable[[], Runner], clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.lake = lake
+        self.runner = runner
+        self.clock = clock
+        self._quarantine: TableHandle | None = None
+
+    def decode(self, file_type: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]) -> Decoded:
+        """One attempt. Raises WorldFault, BatchFault as tasks do, TypeStopped when a table needs a person, Fatal."""
+        attempt = self.ledger.count_attempt(batch.id)
+        runner = self.runner()
+        if self.lake.table(file_type.table_name) is None and self.ledger.has_committed(file_type.table_name):
+            raise _is_gone(file_type.name, file_type.table_name)
+        table = self.lake.ensure_type_table(file_type)
+        handle, into = self.lake.handle(table), self._into(file_type, batch)
+        keys = tuple(dict.fromkeys([file_type.name, file_type.table_name.split(".")[-1], *file_type.patterns]))
+        summary = file_type.config.summary
+        inputs = [_input(file) for file in files]
+        existing, replaced = self._existing(file_type, batch, inputs)
+        tasks = cut_tasks(inputs, runner.parallelism if existing is None else 1)
+        jobs = [
+            WriteJob(
+                batch_id=batch.id,
+                attempt=attempt,
+                task=number,
+                handle=handle,
+                quarantine=into,
+                definition=definition,
+                config=file_type.config,
+                keys=keys,
+                inputs=task,
+                time_field=summary.time if summary else None,
+                max_decoded_bytes=self.settings.max_file_bytes,
+                existing=existing,
+                replaced=replaced,
+            )
+            for number, task in enumerate(tasks)
+        ]
+        try:
+            results = runner.run(load_files, jobs, label=f"{file_type.name} {batch.id}")
+        except WorldFault as fault:  # on a full disk what the other tasks wrote would be in the way of the next attempt
+            for name in (file_type.table_name, quarantine.TABLE):
+                self.lake.discard(name, batch.id)
+            self.ledger.note_error(batch.id, fault.message)
+            raise
+        outcomes = [outcome for result in results for outcome in result.outcomes]
+        _check_books(batch.id, files, outcomes)
+        return Decoded(
+            outcomes,
+            [data for result in results for data in result.data_files],
+            [data for result in results for data in result.quarantined],
+            [written for result in results for written in result.written],
+            set().union(*(result.days for result in results)),
+        )
+
+    def _existing(
+        self, file_type: FileType, batch: Batch, inputs: Sequence[SourceInput]
+    ) -> tuple[tuple[FileScanTask, ...] | None, Loaded | None]:
+        """Data files that hold keys which are there already, None without dedupe; and loads that do not count."""
+        if file_type.config.dedupe is None:
+            return None, None
+        days = existing_filter(file_type.config, {source.day for source in inputs})
+        tasks = tuple(self.lake.scan_tasks(file_type.table_name, days))
+        replacement = self.ledger.replacement(batch.id)
+        return tasks, Loaded.from_files(replacement[1]) if replacement else None
+
+    def _into(self, file_type: FileType, batch: Batch) -> Quarantine:
+        if self._quarantine is None:
+            if self.lake.table(quarantine.TABLE) is None and self.ledger.has_quarantined():
+                raise _is_gone(file_type.name, quarantine.TABLE)
+            table = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
+            self._quarantine = self.lake.handle(table)
+        return Quarantine(
+            handle=self._quarantine,
+            file_type=file_type.name,
+            schema_version=batch.schema_version,
+            rejected_at=self.clock.now(),
+            raw_max_bytes=self.settings.quarantine_raw_max_bytes,
+        )
+
+
+def _check_books(batch_id: str, files: Sequence[SourceFile], outcomes: Sequence[FileOutcome]) -> None:
+    """An outcome for each file; and records decoded = rows written + rejected, for each that is loaded."""
+    if sorted(outcome.file_id for outcome in outcomes) != sorted(file.id for file in files):
+        raise Fatal(f"decoding batch {batch_id}: outcomes and files do not match; nothing was committed")
+    for outcome in outcomes:
+        if outcome.outcome == "loaded" and outcome.records != outcome.rows + outcome.rejected:
+            raise Fatal(
+                f"decoding batch {batch_id}: file {outcome.file_id} has {outcome.records} records, but "
+                f"{outcome.rows} rows and {outcome.rejected} rejected; nothing was committed, report this as a bug"
+            )
+
+
+def _is_gone(file_type: str, table_name: str) -> TypeStopped:
+    return TypeStopped(
+        f"loading files of {file_type}: table {table_name} is not in the catalog, but the ledger has snapshots of it; "
+        "bring the catalog (or its backup) back, then restart",
+        code="table_missing",
+    )
+
+
+def _input(file: SourceFile) -> SourceInput:
+    name = parse_name(file.name)
+    return SourceInput(
+        file_id=file.id,
+        path=file.path,
+        name=file.name,
+        digest=file.digest or "",
+        day=name.time.date(),
+        size_bytes=file.size_bytes,
+        lines=name.suffix != "json",
+        compression=name.compression,
+    )

@@ -1,0 +1,97 @@
+"""The moments at which an undo, a replay or a discard may die; run by itself, it does one and dies by SIGKILL there.
+
+The steps are wrapped from outside; the product has no hook for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from inprocess import InProcessRunner
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table.update import AddSnapshotUpdate
+
+from metadata.operations import Operations
+from metadata.replays import Replays
+from metadata.settings import Settings
+from processors.lake import Lake
+from processors.operation_receipts import OperationReceipts
+from processors.rewrite import Rewriter
+from processors.settle import Settler
+from watcher.app import App
+from watcher.verbs import do
+from watcher.work import Work
+
+Moment = tuple[type, str, int, bool]
+"""What is called, which call of it is the last, and whether even that does not begin."""
+
+BEFORE_PREPARE: dict[str, Moment] = {
+    "plan": (Replays, "plan", 1, False),
+    "write": (Rewriter, "write", 1, False),
+}
+AFTER_PREPARE: dict[str, Moment] = {
+    "prepare": (Replays, "prepare", 1, False),
+    "receipt": (OperationReceipts, "write", 1, False),
+    "middle of the table's commit": (SqlCatalog, "commit_table", 1, True),
+    "table's commit without its answer": (SqlCatalog, "commit_table", 1, False),
+    "table": (Lake, "overwrite", 1, False),
+    "middle of the quarantine's commit": (SqlCatalog, "commit_table", 2, True),
+    "quarantine's commit without its answer": (SqlCatalog, "commit_table", 2, False),
+    "quarantine": (Lake, "overwrite", 2, False),
+    "record": (Replays, "record", 1, False),
+    "receipt of its end": (OperationReceipts, "write", 2, False),
+    "settle": (Replays, "settle", 1, False),
+}
+OF_THE_TABLE = {  # a discard has only the quarantine
+    "middle of the table's commit",
+    "table's commit without its answer",
+    "table",
+}
+UNDO_BEFORE: dict[str, Moment] = {
+    "plan": (Operations, "plan", 1, False),
+    "write of the table": (Rewriter, "write", 1, False),
+    "write of the quarantine": (Rewriter, "write", 2, False),
+}
+UNDO_AFTER: dict[str, Moment] = {
+    **{name: moment for name, moment in AFTER_PREPARE.items() if moment[0] is not Replays},
+    "prepare": (Operations, "prepare", 1, False),
+    "record": (Operations, "record", 1, False),
+    "moves": (Settler, "settle_files", 1, False),
+    "settle": (Operations, "settle", 1, False),
+}
+
+
+def dying(moment: Moment, die: Callable[[], NoReturn]) -> Callable[..., Any]:
+    """What to put into the place of the method: it calls `die` at its moment."""
+    owner, name, times, before = moment
+    original, left = getattr(owner, name), times
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        left -= name != "commit_table" or any(isinstance(update, AddSnapshotUpdate) for update in args[3])
+        if before and left == 0:
+            die()
+        result = original(*args, **kwargs)
+        if left == 0:
+            die()
+        return result
+
+    return wrapped
+
+
+def _kill() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+if __name__ == "__main__":
+    verb, step, arguments = sys.argv[1:]
+    moment = {**(UNDO_BEFORE | UNDO_AFTER if verb == "undo" else BEFORE_PREPARE | AFTER_PREPARE)}[step]
+    work = Work(App(Settings.load(), runner=InProcessRunner()), pause=lambda _seconds: True, draining=lambda: False)
+    setattr(moment[0], moment[1], dying(moment, _kill))
+    do(work, verb, json.loads(arguments))

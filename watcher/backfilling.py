@@ -1,0 +1,26 @@
+"""Backfill, as it is asked for: rescued values of a type's old rows go into its columns."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from metadata.errors import Busy
+from watcher.recovery import go_on_with_operations
+from watcher.work import Work
+
+
+def backfill(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Take what was rescued of the type's rows into the columns of its fields; told as `BackfillResult` is.
+
+    Raises Busy while a batch of the type waits that was planned under another version of its schema, UsageError for a
+    type that is not there, ConfigurationError for one whose row is broken.
+    """
+    go_on_with_operations(work.walkers, work.app.registry)
+    kind = work.app.registry.get(str(arguments["file_type"]))
+    if work.flusher.waits_under_another_version(kind):
+        raise Busy(
+            f"backfilling {kind.name}: a micro-batch that was planned under another version of its schema waits for "
+            f"another attempt; when it is over, type: lemonade types update {kind.name} --backfill"
+        )
+    return asdict(work.backfill.fill(kind))

@@ -1,0 +1,181 @@
+"""`lemonade types infer`, and how drafts are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from watcher.commands.show import JSON_OPTION, print_json, shown, table_lines
+
+if TYPE_CHECKING:
+    from metadata.definition import FileType
+    from processors.infer import Draft
+    from watcher.app import App
+
+
+@click.command()
+@click.argument("what", metavar="TYPE|FILE…", nargs=-1, required=True)
+@click.option("--type", "file_type", help="What the type of these files shall be called; else their prefix.")
+@click.option("--root", help='Where a document keeps its records, as in payload.items; "" makes each document one.')
+@JSON_OPTION
+@click.pass_obj
+def infer(app: App, what: tuple[str, ...], file_type: str | None, root: str | None, as_json: bool) -> None:
+    """Draft a types file from the held files of TYPE, or from files; writes nothing.
+
+    The draft goes to stdout, as `types activate --file` and `types add --file` take it; what it was made of goes to
+    stderr. With --json both are one document. Exit 1 when nothing could be drafted.
+    """
+    made = _draft(app, what, file_type, root)
+    if as_json:
+        print_json({"draft": made.raw, "facts": made.facts})
+    else:
+        _print(made)
+    if made.raw is None:
+        raise click.exceptions.Exit(1)
+
+
+def _print(made: Draft) -> None:
+    from processors.infer import as_json
+
+    for line in facts_lines(made.facts):
+        click.echo(line, err=True)
+    if made.raw is not None:
+        click.echo(as_json(made.raw))
+
+
+def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | None) -> Draft:
+    from metadata.definition import file_type_name
+    from metadata.errors import UsageError
+    from processors.infer import draft
+    from processors.infer_records import Bounds, gather, keys_of
+    from watcher.drafting import draft_for
+
+    registered = next((kind for kind in app.registry.read().types if kind.name == what[0]), None)
+    if len(what) == 1 and registered is not None and not Path(what[0]).exists():
+        return _draft_held(app, registered, root)
+    paths = _data_files(what)
+    if not paths:
+        raise UsageError(f"drafting from {', '.join(what)}: there is no type and no data file of that name")
+    name = file_type_name(file_type) if file_type else _type_name(paths[0])
+    known = next((kind for kind in app.registry.read().types if kind.name == name), None)
+    table, patterns = (known.table_name, known.patterns) if known else (name, (name,))
+    sample = gather(map(_source, paths), keys_of(name, table, patterns), Bounds(), root)
+    return draft_for(known, sample) if known else draft(sample, name)
+
+
+def _draft_held(app: App, kind: FileType, root: str | None) -> Draft:
+    from metadata.drafts import Drafts
+    from metadata.errors import UsageError
+    from processors.infer import Draft
+    from processors.infer_records import Bounds
+    from watcher.drafting import draft_held, wanted
+
+    drafts = Drafts(app.database, app.clock)
+    if kind.definition is not None:
+        raise UsageError(f"drafting {kind.name}: it has a schema; to see what would change, give files of it")
+    found = [each for each in wanted(app.registry.read().types, drafts.held()) if each.kind.name == kind.name]
+    if not found:
+        row = next(row for row in app.registry.describe() if row["file_type"] == kind.name)
+        if isinstance(row["draft"], dict) and isinstance(row["draft_facts"], dict):
+            return Draft(row["draft"], row["draft_facts"])  # its files are gone; what was drafted is still there
+        raise UsageError(f"drafting {kind.name}: no file is held for it; give files to draft from")
+    return draft_held(drafts, found[0], Bounds(), root)
+
+
+def _data_files(what: Sequence[str]) -> list[Path]:
+    """The files, and those in the folders; what is not there is said."""
+    from metadata.errors import UsageError
+    from watcher.checking import data_files
+
+    paths: list[Path] = []
+    for each in map(Path, what):
+        if not each.exists():
+            raise UsageError(f"reading {each}: there is no such file, and no such type; see lemonade types list")
+        paths += data_files(each) if each.is_dir() else [each]
+    return paths
+
+
+def _source(path: Path) -> Any:
+    from processors.infer_records import Source
+    from watcher.checking import form_of_name
+
+    lines, compression = form_of_name(path.name)
+    return Source(path.name, path, lines, compression)
+
+
+def _type_name(path: Path) -> str:
+    from metadata.errors import FileRefused
+    from metadata.names import parse_name
+    from metadata.registry import type_name_of
+
+    try:
+        return type_name_of(parse_name(path.name).prefix)
+    except FileRefused:
+        return type_name_of(path.name.partition(".")[0] or "records")
+
+
+# -- showing ----------------------------------------------------------------------------------------------------------
+
+
+def facts_lines(facts: dict[str, Any]) -> list[str]:
+    """What a draft was made of, for people: where from, a line a field, notes."""
+    files, read = facts.get("files") or [], facts.get("records", 0)
+    held = f" of {facts['held']} held" if "held" in facts else ""
+    lines = [f"{read} records of {len(files)}{held} file{'' if len(files) == 1 and not held else 's'}"]
+    lines += [f"not read: {shown(file['name'])}: {shown(file['message'])}" for file in files if file.get("code")]
+    if facts.get("root"):
+        lines.append(f"they stand under {shown(facts['root'])}; to make each document one record: --root ''")
+    rows = [
+        {
+            "field": each["name"],
+            "type": _type_text(each["type"]) + (f", {each['format']}" if each.get("format") else ""),
+            "null": "no" if each.get("required") else "yes",
+            "seen": f"{each['percent']:g} %",
+            "nulls": each["nulls"] or None,
+            "samples": ", ".join(each["samples"]),
+            "note": each.get("note"),
+        }
+        for each in facts.get("fields") or []
+    ]
+    if rows:
+        lines += ["", *table_lines(["field", "type", "null", "seen", "nulls", "samples", "note"], rows)]
+    if facts.get("primary_key"):
+        lines += ["", f"likely primary key: {', '.join(facts['primary_key'])}"]
+    lines += [f"note: {shown(note)}" for note in facts.get("notes") or []]
+    return lines
+
+
+def show_draft(row: dict[str, Any]) -> None:
+    """The draft on a type's record, and what to type to take it."""
+    facts, name = row.get("draft_facts"), row["file_type"]
+    if not isinstance(facts, dict):
+        click.echo(f"\nno schema and no draft yet; one comes with its first held file, or: lemonade types infer {name}")
+        return
+    click.echo(f"\ndrafted at {shown(row['drafted_at'])} from:")
+    for line in facts_lines(facts):
+        click.echo(line)
+    if row.get("draft") is None:
+        return
+    click.echo(f"\nto take it as it is:   lemonade types activate {name}")
+    click.echo(f"to change it first:    lemonade types infer {name} > {name}.json")
+    click.echo(f"                       lemonade types activate {name} --file {name}.json")
+
+
+def _type_text(type_: Any, limit: int = 60) -> str:
+    """A type in short: `struct(lat, lon)`, `list of long`."""
+    if not isinstance(type_, dict):
+        return str(type_)
+    match type_.get("type"):
+        case "list":
+            text = f"list of {_type_text(type_.get('element'))}"
+        case "map":
+            text = f"map of {_type_text(type_.get('value'))}"
+        case "struct":
+            text = f"struct({', '.join(str(each.get('name')) for each in type_.get('fields', []))})"
+        case _:
+            text = json.dumps(type_)
+    return text if len(text) <= limit else f"{text[: limit - 2]}…)"
