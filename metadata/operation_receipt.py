@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -71,7 +71,7 @@ class OperationReceipt:
 
     def to_bytes(self) -> bytes:
         """Its text form."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, separators=(",", ":")).encode()
+        return json.dumps({"format": FORMAT, **vars(self)}, separators=(",", ":")).encode()
 
     @property
     def operation_id(self) -> str:

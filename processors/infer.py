@@ -8,8 +8,6 @@ given a plainer type, `json` in the end.
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,10 +16,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from metadata.definition import DATE_COLUMN, LINEAGE, NAME, RESCUED, Definition, UnknownFields
+from metadata.definition import DATE_COLUMN, Definition, UnknownFields
 from metadata.definition_parsing import parse_definition
 from processors.content import BROKEN
 from processors.decode import Decoder
+from processors.infer_names import column_names
 from processors.infer_records import Sample, key_fits, keys_of
 from processors.infer_values import Budget, Choice, Seen, choose, plainer, words_of
 
@@ -34,12 +33,10 @@ SURE_RECORDS = 1000
 MAX_KEY_CHARS = 255
 
 _MOST_KEYS = 5000
-_NAME_CHARS = 60
 _SAMPLES = 3
 _SAMPLE_CHARS = 80
 _ROUNDS = 12
 _IDENTIFIER = 2  # how much a key is called like one, at least
-_TAKEN = (DATE_COLUMN, *LINEAGE, RESCUED)
 _KEY_TYPES = ("string", "long", "uuid", "timestamp", "date")
 
 
@@ -122,9 +119,12 @@ def draft(
     return Draft(raw, _facts(sample, used, columns, key, notes))
 
 
-def propose(key: str, samples: Sequence[bytes]) -> dict[str, Any]:
-    """An optional field for a key that records have and their schema has not, out of some of its values."""
-    column = _Column(key, name=_names([key])[key])
+def propose(key: str, samples: Sequence[bytes], taken: Sequence[str] = ()) -> dict[str, Any]:
+    """An optional field for a key that records have and their schema has not, out of some of its values.
+
+    `taken` are the names of the schema's fields.
+    """
+    column = _Column(key, name=column_names([key], taken)[key])
     budget = Budget()
     for raw in samples:
         value = _decoded(raw)
@@ -202,45 +202,11 @@ def _chosen(used: _Usable, notes: list[str]) -> tuple[list[_Column], list[str]]:
     if len(columns) > MAX_FIELDS:
         kept = {id(column) for column in sorted(columns, key=lambda column: -column.records)[:MAX_FIELDS]}
         columns = [column for column in columns if id(column) in kept]
-    names = _names([column.key for column in columns])
+    names = column_names([column.key for column in columns])
     for column in columns:
         column.name = names[column.key]
         column.choice = choose(column.seen, column.key)
     return columns, notes
-
-
-def _names(keys: Sequence[str]) -> dict[str, str]:
-    """A legal column name for each key, all different whatever the case; a key that is a legal name keeps it."""
-    names: dict[str, str] = {}
-    used = {*_TAKEN}
-    for key in keys:
-        if NAME.fullmatch(key) and len(key) <= _NAME_CHARS * 2 and key.lower() not in used:
-            names[key] = key
-            used.add(key.lower())
-    used.update(key.lower() for key in keys)  # a name that is another field's key would confuse people
-    for key in keys:
-        if key in names:
-            continue
-        stem = _legal(key)
-        if stem.lower() in _TAKEN:
-            stem += "_"
-        name, number = stem, 1
-        while name.lower() in used:
-            number += 1
-            name = f"{stem}_{number}"
-        names[key] = name
-        used.add(name.lower())
-    return names
-
-
-def _legal(key: str) -> str:
-    plain = "".join(char for char in unicodedata.normalize("NFKD", key) if not unicodedata.combining(char))
-    name = re.sub(r"[^A-Za-z0-9_]+", "_", plain)[:_NAME_CHARS]
-    if not name.strip("_"):
-        return "field"
-    if not NAME.fullmatch(key):
-        name = name.strip("_").lower()
-    return name if NAME.fullmatch(name) else f"f_{name}"
 
 
 def _field(column: _Column, records: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ finds that id in the refreshed table and stops; so does a second process, and a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -548,6 +548,11 @@ def _definition_of(kind: FileType) -> Definition:
     if kind.definition is None:
         raise TypeStopped(f"loading files of {kind.name}: it has no schema; run: lemonade types update")
     return kind.definition
+
+
+def reading(name: str) -> AbstractContextManager[None]:
+    """While a table's files are read in a worker, without a Lake: what goes wrong becomes ours."""
+    return _our_faults("reading table", name)
 
 
 @contextmanager

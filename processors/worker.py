@@ -30,7 +30,7 @@ from metadata.rejects import bounded
 from processors.datafiles import Output, floor_time
 from processors.decode import Decoder, FileResult, RecordColumns, RejectLimits, decompress
 from processors.dedupe import KnownKeys, known_keys
-from processors.lake import TableHandle
+from processors.lake import TableHandle, reading
 from processors.quarantine import COLUMNS as QUARANTINE_COLUMNS
 from processors.quarantine import record_batch as quarantine_rows
 
@@ -177,7 +177,8 @@ def _known_keys(job: WriteJob) -> KnownKeys | None:
     if job.existing is None:
         return None
     metadata, io = job.handle.open()
-    return known_keys(job.definition, metadata, io, job.existing, but=job.replaced)
+    with reading(job.handle.name):
+        return known_keys(job.definition, metadata, io, job.existing, but=job.replaced)
 
 
 def _check_footers(job: WriteJob, what: str, records: int, data_files: Sequence[DataFile]) -> None:

@@ -122,12 +122,16 @@ class Lemonade:
         return rows
 
     def close(self) -> None:
-        """End every process that was started here."""
+        """End every process that was started here; say what it said last: pytest shows that of a test that failed."""
         for process in self.processes:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait(timeout=30)
+        if self.log.exists():
+            lines = self.log.read_text(errors="replace").splitlines()
+            told = [line for line in lines if '"level": "info"' not in line and '"level": "debug"' not in line]
+            sys.stdout.write("\n".join([f"of {len(lines)} lines of the daemon's log:", *told[-40:], *lines[-10:]]))
 
 
 def drop(folder: Path, name: str, content: bytes | str | list[Any] | dict[str, Any]) -> Path:

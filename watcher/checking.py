@@ -22,6 +22,7 @@ from metadata.folders import name_with_id
 from metadata.ledger import Ledger
 from metadata.models import SourceFile
 from metadata.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
+from metadata.proposals import inside
 from metadata.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings
 from metadata.states import FileState
@@ -122,11 +123,11 @@ class Checker:
             kind, data_file = self._kind(path, given, checked)
             if checked.verdict == "left":
                 return checked
-            data = self._read(path)
             if kind is None or kind.definition is None:
                 if checked.file_type is not None and checked.file_type not in self._broken:
                     self._undescribed[checked.file_type].append(path)
                 return checked
+            data = self._read(path)
             self._judge_delivery(checked, kind, data_file, data)
             if checked.verdict != "duplicate":
                 self._decode(checked, kind, path, data)
@@ -243,7 +244,8 @@ class Checker:
         if checked.rejected:
             checked.verdict = "error" if result.over_limit else "rejects"
         checked.unknown = [
-            Unknown(each.key, each.records, each.sample, _proposal(each.key, each.sample)) for each in result.unknown
+            Unknown(each.key, each.records, each.sample, _proposal(kind, each.key, each.sample))
+            for each in result.unknown
         ]
 
     def _decoder(self, kind: FileType) -> Decoder:
@@ -281,8 +283,10 @@ def _reasons(result: FileResult) -> list[Reason]:
     ]
 
 
-def _proposal(key: str, sample: str) -> dict[str, Any] | None:
-    return propose(key, [sample.encode()])
+def _proposal(kind: FileType, key: str, sample: str) -> dict[str, Any] | None:
+    if kind.definition is None or inside(kind.definition, key) is not None:
+        return None
+    return propose(key, [sample.encode()], [each.name for each in kind.definition.fields])
 
 
 def _stand_in(name: str) -> FileType:

@@ -33,7 +33,7 @@ class Outcome:
 
 def select(app: App, arguments: dict[str, Any], *, must_choose: bool) -> Selection:
     """The records that a request's arguments mean: `records` (ids), `files` (names, paths or ids), `type`, `code`,
-    `field`, `since`, `until`, `all`. What is given narrows what is chosen.
+    `field`, `since`, `until`, `all`. What is given narrows what is chosen. (`limit` is for whoever takes them.)
 
     Raises UsageError for ids that make no sense, files that the ledger does not know, and with `must_choose` when
     nothing is given.
@@ -72,7 +72,7 @@ def discard(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
 def try_replay(app: App, replaying: Replay, arguments: dict[str, Any]) -> dict[str, Any]:
     """What a replay of the chosen records would make of them at this moment; changes nothing."""
     outcome = Outcome()
-    for chunk, file_type, _, keys in _parts(app, replaying, "replay", arguments, outcome):
+    for _, file_type, _, keys in _parts(app, replaying, "replay", arguments, outcome):
         if file_type is not None:
             outcome.taken.append(replaying.try_out(keys, file_type))
     return {**_answer("replay", outcome), "dry_run": True}
@@ -109,7 +109,11 @@ def _parts(
     """Chunks of records that may go, each with its type and the one table that their batches loaded into."""
     selection = select(app, arguments, must_choose=True)
     types = {each.name: each for each in app.registry.read().types}
-    for chunk in replaying.records.chunks(selection, records=CHUNK_RECORDS, size_bytes=CHUNK_BYTES):
+    limit: int | None = arguments.get("limit")
+    for whole in replaying.records.chunks(selection, records=CHUNK_RECORDS, size_bytes=CHUNK_BYTES):
+        chunk = Chunk(whole.file_type, whole.keys[: None if limit is None else limit - outcome.matched])
+        if not chunk.keys:
+            return
         outcome.matched += len(chunk.keys)
         file_type = types.get(chunk.file_type)
         why_not = _why_not(app, chunk.file_type, file_type) if kind == "replay" else None

@@ -38,19 +38,16 @@ AFTER_PREPARE: dict[str, Moment] = {
     "prepare": (Replays, "prepare", 1, False),
     "receipt": (OperationReceipts, "write", 1, False),
     "middle of the table's commit": (SqlCatalog, "commit_table", 1, True),
-    "table's commit without its answer": (SqlCatalog, "commit_table", 1, False),
     "table": (Lake, "overwrite", 1, False),
     "middle of the quarantine's commit": (SqlCatalog, "commit_table", 2, True),
-    "quarantine's commit without its answer": (SqlCatalog, "commit_table", 2, False),
     "quarantine": (Lake, "overwrite", 2, False),
     "record": (Replays, "record", 1, False),
     "receipt of its end": (OperationReceipts, "write", 2, False),
     "settle": (Replays, "settle", 1, False),
 }
-OF_THE_TABLE = {  # a discard has only the quarantine
-    "middle of the table's commit",
-    "table's commit without its answer",
-    "table",
+WITHOUT_ANSWER: dict[str, Moment] = {
+    "table's commit without its answer": (SqlCatalog, "commit_table", 1, False),
+    "quarantine's commit without its answer": (SqlCatalog, "commit_table", 2, False),
 }
 UNDO_BEFORE: dict[str, Moment] = {
     "plan": (Operations, "plan", 1, False),
@@ -91,7 +88,7 @@ def _kill() -> NoReturn:
 
 if __name__ == "__main__":
     verb, step, arguments = sys.argv[1:]
-    moment = {**(UNDO_BEFORE | UNDO_AFTER if verb == "undo" else BEFORE_PREPARE | AFTER_PREPARE)}[step]
+    moment = ((UNDO_AFTER if verb == "undo" else AFTER_PREPARE) | WITHOUT_ANSWER)[step]
     work = Work(App(Settings.load(), runner=InProcessRunner()), pause=lambda _seconds: True, draining=lambda: False)
     setattr(moment[0], moment[1], dying(moment, _kill))
     do(work, verb, json.loads(arguments))

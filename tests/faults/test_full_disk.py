@@ -307,7 +307,6 @@ def test_room_is_asked_of_each_disk_and_told_once(
     assert [len(said(name)) for name in ("disk.low", "disk.back")] == [1, 1]
 
 
-@pytest.mark.soak
 def test_real_daemon_on_a_full_disk(lemonade: Lemonade, small_disk: SmallDisk) -> None:
     """A full disk that Spark's workers meet comes back as the same pause, and the same batch goes on."""
     lemonade.environ |= {"DATALAKE_BASE": f"{small_disk.folder}/datalake", "MIN_FREE_BYTES": "0"}

@@ -16,7 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,17 @@ from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownExcept
 from pyiceberg.table.update import AddSnapshotUpdate
 from sqlalchemy.exc import OperationalError
 
+from metadata.definition import FileType
 from metadata.errors import BatchFault, LemonadeError, WorldFault
 from metadata.ledger import Ledger
 from metadata.models import SourceFile
 from metadata.operations import Operations
+from metadata.registry import RegistrySnapshot
+from metadata.replays import Replays
 from metadata.states import FileState, FlushReason
 from processors.lake import Lake
 from processors.microbatch import MicroBatches
+from processors.operation_receipts import OperationReceipts
 from processors.quarantine import TABLE as QUARANTINE
 from processors.receipts import Receipts
 from processors.rewrite import Rewriter
@@ -73,7 +77,7 @@ class Content:
     data: bytes
     end: FileState
     vehicles: tuple[tuple[int, str], ...] = ()  #: number of the record and vehicle, of each good one
-    rejected: tuple[int, ...] = ()  #: numbers of the bad records
+    rejected: tuple[tuple[int, str], ...] = ()  #: the same of each bad one
 
 
 def good(records: int, start: int, *bad: int) -> Content:
@@ -81,8 +85,9 @@ def good(records: int, start: int, *bad: int) -> Content:
     document = events_file(records, start=start)
     for number in bad:
         del document["vehicles_events"][number - 1]["event_time"]
-    vehicles = tuple((n, f"v{start + n - 1}") for n in range(1, records + 1) if n not in bad)
-    return Content(json.dumps(document).encode(), FileState.LOADED, vehicles, bad)
+    vehicles = [(n, f"v{start + n - 1}") for n in range(1, records + 1)]
+    parts = (tuple(each for each in vehicles if (each[0] in bad) is is_bad) for is_bad in (False, True))
+    return Content(json.dumps(document).encode(), FileState.LOADED, *parts)
 
 
 CONTENTS = {
@@ -112,16 +117,22 @@ class File:
     deaths: int = 0
     is_lost: bool = False  #: no copy is left of what was read
     is_retried: bool = False  #: in the step that goes on
+    taken: dict[int, str] = field(default_factory=dict)  #: rejected records of its load: replayed or discarded
 
     @property
     def vehicles(self) -> tuple[tuple[int, str], ...]:
         """Its rows in the table."""
-        return CONTENTS[self.claimed].vehicles if self.state is FileState.LOADED else ()
+        if self.state is not FileState.LOADED:
+            return ()
+        content = CONTENTS[self.claimed]
+        return (*content.vehicles, *(each for each in content.rejected if self.taken.get(each[0]) == "replay"))
 
     @property
     def rejected(self) -> tuple[int, ...]:
         """Its records in the quarantine."""
-        return CONTENTS[self.claimed].rejected if self.state is FileState.LOADED else ()
+        if self.state is not FileState.LOADED:
+            return ()
+        return tuple(number for number, _ in CONTENTS[self.claimed].rejected if number not in self.taken)
 
     def take_back(self) -> None:
         """A retry claims what lies there now."""
@@ -181,7 +192,7 @@ class Model:
             elif file.lying != file.claimed:
                 file.claimed = file.lying
             else:
-                file.state = CONTENTS[file.claimed].end
+                file.state, file.taken = CONTENTS[file.claimed].end, {}
         return waits
 
     def rows(self) -> Counter[tuple[str, int, str]]:
@@ -221,6 +232,12 @@ STEPS: dict[str, tuple[type, str]] = {
     "undo: record": (Operations, "record"),
     "undo: settle": (Operations, "settle"),
     "day built": (Ledger, "day_built"),
+    "take: plan": (Replays, "plan"),
+    "take: write": (Rewriter, "write"),
+    "take: prepare": (Replays, "prepare"),
+    "take: receipt": (OperationReceipts, "write"),
+    "take: record": (Replays, "record"),
+    "take: settle": (Replays, "settle"),
 }
 LOST = {
     "no answer": CommitStateUnknownException("504 Gateway Timeout"),
@@ -244,6 +261,7 @@ CLAIMING = ("claim",)
 LOADING = tuple(list(STEPS)[1:14])
 UNDOING = ("overwrite", "moves", "paths", *(step for step in STEPS if step.startswith("undo:")))
 BUILDING = ("overwrite", "day built")
+TAKING = ("overwrite", *(step for step in STEPS if step.startswith("take:")))
 
 
 def faults(*steps: str) -> st.SearchStrategy[Fault]:
@@ -309,6 +327,27 @@ class Runner(InProcessRunner):
     def read_by(task: Any) -> set[str]:
         """Ids of the files that a task decodes."""
         return {each.file_id for each in getattr(task, "inputs", ())}
+
+
+def counts(taken: dict[int, str]) -> tuple[int, int]:
+    """How many records were replayed and discarded."""
+    found = Counter(taken.values())
+    return found["replay"], found["discard"]
+
+
+def with_default_time(types: RegistrySnapshot) -> RegistrySnapshot:
+    """The types as they are, but an event without a time gets one."""
+
+    def mended(kind: FileType) -> FileType:
+        if kind.name != "vehicle_events" or kind.definition is None:
+            return kind
+        fields = tuple(
+            replace(each, default="2026-01-15T12:00:00Z") if each.name == "event_time" else each
+            for each in kind.definition.fields
+        )
+        return replace(kind, definition=replace(kind.definition, fields=fields))
+
+    return replace(types, types=tuple(mended(kind) for kind in types.types))
 
 
 # -- the machine ------------------------------------------------------------------------------------------------------
@@ -444,6 +483,25 @@ class Machine(RuleBasedStateMachine):
 
         self.step(fault, ask_again_if_the_world_was_away, undone)
 
+    @precondition(lambda self: not self.after and self.model.rejected())
+    @rule(data=st.data(), kind=st.sampled_from(["replay", "discard"]), fault=faults(*TAKING))
+    def take_rejected(self, data: st.DataObject, kind: str, fault: Fault) -> None:
+        """A rejected record is replayed, through a schema that takes it now, or thrown away."""
+        file = data.draw(st.sampled_from([each for each in self.model.of(FileState.LOADED) if each.rejected]))
+        number = data.draw(st.sampled_from(file.rejected))
+
+        def taken(model: Model) -> None:
+            model.files[file.id].taken[number] = kind
+
+        def ask() -> None:
+            told = do(self.work, f"quarantine.{kind}", {"records": [f"{file.id}:{number}"]})
+            assert told["done"] == 1, told
+
+        read = self.app.registry.read
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.app.registry, "read", lambda: with_default_time(read()))
+            self.step(fault, ask, taken)
+
     @precondition(lambda self: not self.after and self.model.of(FileState.UNDONE))
     @rule(data=st.data())
     def redeliver_undone(self, data: st.DataObject) -> None:
@@ -466,7 +524,7 @@ class Machine(RuleBasedStateMachine):
             self.assert_summary()
 
     @precondition(lambda self: self.after)
-    @rule(fault=faults(*CLAIMING, *LOADING, *UNDOING))
+    @rule(fault=faults(*CLAIMING, *LOADING, *UNDOING, *TAKING))
     def restart(self, fault: Fault) -> None:
         """A new process, which may die too."""
         self.runner.culprit = None
@@ -566,10 +624,15 @@ class Machine(RuleBasedStateMachine):
                 elif not is_lost:
                     assert lying == was.lying
             adopted.files[key] = File(key, row.name, content, lying, state, row.deaths, is_lost)
+            if state is FileState.LOADED and was is not None and end is not None:
+                taken = (row.replayed, row.discarded)
+                [adopted.files[key].taken] = [
+                    each for each in (was.taken, end.taken)[was.taken == end.taken :] if taken == counts(each)
+                ]
         assert not +arrived and not -arrived, f"files came or went: {arrived}"
         assert set(before.files) <= set(rows)
         assert {batch.state for batch in self.app.ledger.batches()} <= {"settled", "abandoned"}
-        assert not self.work.undo.operations.unsettled()
+        assert not self.work.walkers.unsettled()
         assert not self.work.flusher.stopped
         self.model, self.after = adopted, []
 

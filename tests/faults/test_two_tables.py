@@ -221,7 +221,7 @@ def test_rejected_records_are_told_once_a_batch(
     assert [file["rejected"] for file in answer["files"]] == [2, 1]
     assert not any_failed(answer)
     print_flush(answer, as_json=False)
-    assert "3 bad records are in the quarantine, see why: lemonade quarantine list" in capsys.readouterr().out
+    assert "rejected records in the quarantine: 3; see why: lemonade quarantine list" in capsys.readouterr().out
     shared.assert_whole()
 
 

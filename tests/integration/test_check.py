@@ -102,9 +102,13 @@ def test_unknown_fields_come_with_a_proposal(shop: Workshop, box: Path) -> None:
     records = [{**EVENT, "Tyre Pressure": 2.5, "event_extra_data": {"a": 1}}, {**EVENT, "Tyre Pressure": 2}]
     file = one(shop, drop(box, NAME, records))
     (unknown,) = file["unknown"]
+    trips = {"name": "trips", "type": {"type": "struct", "fields": [{"name": "a", "type": "long"}]}}
+    shop.app.registry.add({**TICKS, "schema_definition": {"fields": [{"name": "n", "type": "long"}, trips]}})
+    inner = one(shop, drop(box, tick(1), [{"n": 1, "trips": {"a": 1, "b": 2}}]))["unknown"]
+    assert [(each["key"], each["field"]) for each in inner] == [("trips.b", None)]
     assert (unknown["key"], unknown["records"]) == ("Tyre Pressure", 2)
     assert unknown["field"] == {"name": "tyre_pressure", "type": "double", "source": "Tyre Pressure"}
-    assert '"source": "Tyre Pressure"' in run(shop, box).stdout
+    assert '"source": "Tyre Pressure"' in run(shop, box / NAME).stdout
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,20 @@ def test_a_replay_does_not_double_a_key(shop: Workshop) -> None:
     assert vehicles(shop) == ["v0"]
     assert len(rejected(shop)) == 1
     shop.assert_books()
+
+
+def test_a_data_file_that_is_gone_stops_the_type(shop: Workshop) -> None:
+    """It is the table that is broken, not the files: they are not set aside, and load once it is mended."""
+    shop.drop(DAY.format(0), rows=2)
+    shop.load()
+    (data,) = shop.app.settings.datalake_base.rglob("raw_data/vehicle_events/data/**/*.parquet")
+    data.rename(data.with_suffix(".away"))
+    shop.drop(DAY.format(1), rows=3)
+    shop.load()
+    assert "vehicle_events" in shop.work.flusher.stopped
+    assert shop.states() == [FileState.LOADED, FileState.BATCHED]
+    data.with_suffix(".away").rename(data)
+    shop.begin().recover()
+    shop.load()
+    assert vehicles(shop) == ["v0", "v1", "v2"]
+    shop.assert_books()

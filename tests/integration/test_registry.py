@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from handclock import HandClock
 
-from metadata.database import Database
 from metadata.built_in import BUILT_IN
+from metadata.database import Database
 from metadata.definition import TypeStatus
 from metadata.errors import ConfigurationError, FileRefused, UsageError
 from metadata.names import match_type, parse_name

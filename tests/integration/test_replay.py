@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from unsparked import Unsparked
 from workshop import Workshop
 
 from metadata import record_cures
-from metadata.errors import LemonadeError, UsageError, WorldFault
+from metadata.errors import UsageError, WorldFault
 from metadata.models import Batch, BatchFile, Operation, ReplayRecord, SourceFile, TableMetadata
 from metadata.reject_codes import RejectCode
 from metadata.settings import Settings
@@ -168,27 +167,25 @@ def test_what_does_not_pass_stays_and_is_free_again(shop: Workshop) -> None:
     shop.assert_books(4)
 
 
-def test_nothing_passes(shop: Workshop) -> None:
-    """Without a mended schema a replay changes no table: the operation is abandoned, exit 1 with the reasons."""
+def test_nothing_passes_until_the_schema_is_mended(shop: Workshop) -> None:
+    """Then a dry run says what would pass, and a second replay finds nothing: exit 1, and each record is there once."""
     load(shop)
     count = snapshots(shop)
     done = command(shop, "replay", "--all")
     assert done.exit_code == 1
     assert "replayed: 0 of 2" in done.output and "still rejected: 2 (2 wrong_type)" in done.output
-    assert snapshots(shop) == count and reserved(shop) == []
     assert [row.state for row in operations(shop)] == ["abandoned"]
-    shop.assert_books(3)
-
-
-def test_replayed_twice(shop: Workshop) -> None:
-    """The second time there is nothing to replay: exit 1, no snapshot, each record once."""
-    load(shop)
+    answer = told(shop, "replay", "--all", "--dry-run", exit_code=1)
+    assert (answer["dry_run"], answer["done"], answer["rejected_by_code"]) == (True, 0, {"wrong_type": 2})
     mend(shop)
-    replay(shop)
+    assert told(shop, "replay", "--all", "--dry-run")["done"] == 2
+    assert snapshots(shop) == count and reserved(shop) == [] and len(operations(shop)) == 1
+    assert told(shop, "replay", "--all")["done"] == 2
     count = snapshots(shop)
     done = command(shop, "replay", "--all")
     assert done.exit_code == 1 and "no rejected record is meant" in done.output
     assert snapshots(shop) == count and where(shop) == ([1, 2, 3, 4, 5], [])
+    shop.assert_books(5)
 
 
 def test_a_reserved_record_is_not_taken_again(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,17 +237,6 @@ def test_chunks_are_operations_of_their_own(shop: Workshop, monkeypatch: pytest.
     shop.assert_books(10)
 
 
-def test_a_dry_run_changes_nothing(shop: Workshop) -> None:
-    """It says what would pass and why the others would not."""
-    load(shop)
-    count = snapshots(shop)
-    answer = told(shop, "replay", "--all", "--dry-run", exit_code=1)
-    assert (answer["dry_run"], answer["done"], answer["rejected_by_code"]) == (True, 0, {"wrong_type": 2})
-    mend(shop)
-    assert told(shop, "replay", "--all", "--dry-run")["done"] == 2
-    assert snapshots(shop) == count and operations(shop) == [] and reserved(shop) == []
-
-
 def test_a_text_too_long_for_the_quarantine(settings_with: Callable[..., Settings]) -> None:
     """It is read from the file's kept copy, also a compressed one of lines; a copy with other bytes is told."""
     shop = Workshop(settings_with(QUARANTINE_RAW_MAX_BYTES="20"))
@@ -277,46 +263,23 @@ def test_a_text_too_long_for_the_quarantine(settings_with: Callable[..., Setting
         shop.close()
 
 
-def test_types_that_cannot_replay(shop: Workshop) -> None:
-    """Records of a disabled type stay, with what to do about it."""
-    load(shop)
-    mend(shop)
-    shop.app.registry.disable("vehicle_events")
-    answer = replay(shop)
-    assert answer["done"] == 0 and "types activate vehicle_events" in answer["left"][0]["reason"]
-    assert where(shop) == ([1, 2, 3], [4, 5])
-
-
-def test_what_is_rescued_is_rescued_by_a_replay_too(shop: Workshop) -> None:
-    """Keys that the schema has not go to `_rescued`, as they do in a load."""
-    rows = records(3, 1)
-    rows[3]["colour"] = "red"
-    shop.drop(A, rows)
-    shop.load()
-    mend(shop)
-    assert replay(shop)["done"] == 1
-    assert [row["_rescued"] for row in shop.records() if row["_record_no"] == 4] == ['{"colour":"red"}']
-
-
 def test_by_another_partition(shop: Workshop) -> None:
     """Replayed rows go where their values belong, whatever divides the table."""
-    fields = [{"name": "at", "type": "timestamp"}, {"name": "n", "type": "long"}]
-    type_ = {
-        "file_type": "hourly",
-        "schema_definition": {"fields": fields, "primary_key": []},
-        "processing_config": {"partition_by": "hour(at)"},
-    }
-    shop.app.registry.add(type_)
-    rows = [{"at": f"2026-01-15T{hour:02}:00:00Z", "n": "x" if hour % 2 else hour} for hour in range(6)]
-    shop.drop("hourly_20260115120000.json", rows)
-    shop.load()
-    fields[1]["type"] = "string"
-    fields[1]["coerce"] = True
-    with suppress(LemonadeError):  # a change of a type that the table does not take: whoever refuses it
-        shop.app.registry.update("hourly", {"schema_definition": {"fields": fields, "primary_key": []}})
-    answer = replay(shop)
-    assert answer["done"] in (0, 3)
-    shop.assert_books(3 + answer["done"], table="raw_data.hourly")
+    fields: list[dict[str, Any]] = [{"name": "at", "type": "timestamp"}, {"name": "label", "type": "string"}]
+    for name, by in (("hourly", "hour(at)"), ("kinds", "label"), ("plain", "none")):
+        fields[1].pop("coerce", None)
+        schema = {"fields": fields, "primary_key": []}
+        config = {"partition_by": by}
+        shop.app.registry.add({"file_type": name, "schema_definition": schema, "processing_config": config})
+        rows = [{"at": f"2026-01-15T{hour:02}:00:00Z", "label": hour if hour % 2 else "x"} for hour in range(6)]
+        shop.drop(f"{name}_20260115120000.json", rows)
+        shop.load()
+        fields[1]["coerce"] = True
+        shop.app.registry.update(name, {"schema_definition": schema})
+        assert replay(shop, type=name)["done"] == 3, name
+        table = f"raw_data.{name}"
+        assert [row["label"] for row in sorted(shop.records(table), key=str)] == ["x", "1", "x", "3", "x", "5"]
+        shop.assert_books(6, table=table)
 
 
 # -- what comes between ------------------------------------------------------------------------------------------------
@@ -469,14 +432,20 @@ def test_discard_asks_first(shop: Workshop) -> None:
     assert asked.exit_code == 2
     assert "2 rejected records (2 wrong_type)" in str(asked.exception) and "say --yes" in str(asked.exception)
     assert command(shop, "discard", "--code", "bad_line").exit_code == 1
-    assert told(shop, "discard", "--all", "--yes")["done"] == 2
+    assert "discarding 1 of 2 rejected" in str(command(shop, "discard", "--all", "--limit", "1").exception)
+    assert told(shop, "discard", "--all", "--limit", "1", "--yes")["done"] == 1
+    assert told(shop, "discard", "--all", "--yes")["done"] == 1
     assert where(shop) == ([1, 2, 3], [])
     assert command(shop, "discard").exit_code == 2, "nothing chosen"
 
 
-def test_a_type_that_is_gone_can_be_discarded(shop: Workshop) -> None:
-    """Its records need no schema to be thrown away."""
+def test_types_that_cannot_replay(shop: Workshop) -> None:
+    """Records of a disabled type stay, with what to do about it; of one that is gone they can be thrown away."""
     load(shop)
+    mend(shop)
+    shop.app.registry.disable("vehicle_events")
+    answer = replay(shop)
+    assert answer["done"] == 0 and "types activate vehicle_events" in answer["left"][0]["reason"]
     with shop.app.database.writing() as session:
         session.query(TableMetadata).filter(TableMetadata.file_type == "vehicle_events").delete()
     assert replay(shop)["left"][0]["records"] == 2
@@ -525,27 +494,19 @@ def test_undo_of_a_batch_marks_the_days_of_replayed_rows(shop: Workshop) -> None
     assert shop.records("summary.daily_summary") == []
 
 
-def test_a_file_with_rejected_records_only(shop: Workshop) -> None:
-    """It is loaded with 0 rows; replayed it has rows, undone it has nothing anywhere."""
+def test_files_with_rejected_records_only(shop: Workshop) -> None:
+    """They are loaded with 0 rows; one is replayed and has rows; undone, neither has anything anywhere."""
     change_limits(shop, 1.0)
     load(shop, A, good=0, bad=2)
+    load(shop, B, good=0, bad=2, start=100)
     mend(shop)
-    assert replay(shop)["done"] == 2
+    assert replay(shop, files=[A])["done"] == 2
     shop.assert_books(2)
-    answer = do(shop.work, "undo", {"target": A})
-    assert (answer["rows"], answer["quarantine_rows"]) == (2, 0)
+    for name, expected in ((A, (2, 0)), (B, (0, 2))):
+        answer = do(shop.work, "undo", {"target": name})
+        assert (answer["undone"], answer["rows"], answer["quarantine_rows"]) == (True, *expected)
+        assert shop.rows(name)[0].state == "undone"
     assert where(shop) == ([], [])
-    shop.assert_books(0)
-
-
-def test_undo_of_rejected_records_only(shop: Workshop) -> None:
-    """A file whose records were all rejected leaves the quarantine when it is undone."""
-    change_limits(shop, 1.0)
-    load(shop, A, good=0, bad=2)
-    answer = do(shop.work, "undo", {"target": A})
-    assert (answer["undone"], answer["rows"], answer["quarantine_rows"]) == (True, 0, 2)
-    assert where(shop) == ([], [])
-    assert shop.rows(A)[0].state == "undone"
     shop.assert_books(0)
 
 
@@ -628,14 +589,17 @@ def test_before_the_first_load(shop: Workshop) -> None:
         assert (done.exit_code == 1 and done.exception is None) or isinstance(done.exception, SystemExit), done.output
 
 
-def test_hostile_text_is_shown_on_one_line(shop: Workshop) -> None:
-    """Control characters of a record reach no terminal as they are."""
+def test_hostile_text_and_unknown_keys(shop: Workshop) -> None:
+    """Control characters reach no terminal as they are; what a load would rescue, a replay does too."""
     rows = records(3, 1)
-    rows[3]["event_type"] = "\x1b[31mred\x07"
+    rows[3] |= {"event_type": "\x1b[31mred\x07", "colour": "red"}
     shop.drop(A, rows)
     shop.load()
     for arguments in (["list"], ["show", f"{shop.rows(A)[0].id}:4"]):
         assert "\x1b" not in command(shop, *arguments).output
+    mend(shop)
+    assert replay(shop)["done"] == 1
+    assert [row["_rescued"] for row in shop.records() if row["_record_no"] == 4] == ['{"colour":"red"}']
 
 
 def test_bytes_that_are_no_text(shop: Workshop) -> None:

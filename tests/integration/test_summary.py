@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
-from metadata.clock import SystemClock
-from metadata.database import Database
 from metadata.built_in import BUILT_IN
+from metadata.clock import SystemClock
 from metadata.config_parsing import parse_config
+from metadata.database import Database
 from metadata.definition import FileType, TypeStatus, table_identifier
 from metadata.definition_parsing import parse_definition
 from metadata.errors import UsageError

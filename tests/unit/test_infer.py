@@ -370,6 +370,8 @@ def test_field_is_proposed_for_an_unknown_key() -> None:
         "source": "Tyre Pressure",
     }
     assert propose("x", [b'{"cut of']) == {"name": "x", "type": "json"}
+    assert propose("Event Time", [b"1"], ["event_time"])["name"] == "event_time_2"
+    assert propose("ID", [b"1"], ["id"]) == {"name": "ID_2", "type": "long", "source": "ID"}
 
 
 _keys = st.sampled_from(["id", "ts", "event_time", "Event Time", "date", "_file_id", "a-b", "1x", "", "ID", "things"])

@@ -42,6 +42,10 @@ DOCUMENTS = (
     "docs/ledger.md",
     "docs/types.md",
     "docs/content.md",
+    "docs/records.md",
+    "docs/drafts.md",
+    "docs/evolution.md",
+    "docs/report.md",
 )
 _COMMAND = re.compile(r"(?:^|[\s`(])(?:\.venv/bin/)?lemonade ((?:-C \S+ )?[a-z][^`\n]*)")
 _VALUE = re.compile(r"\bSeverity\.([A-Z]+)\b")

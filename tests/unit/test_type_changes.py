@@ -21,6 +21,7 @@ from pyiceberg.types import (
 
 from metadata.definition import Definition, FileType, TypeStatus
 from metadata.definition_parsing import parse_definition
+from metadata.errors import ConfigurationError
 from metadata.evolution import Change, diff, is_new_version, refusals, with_former_names
 from metadata.types_file import parse_type
 from processors.evolve import FORMER_NAMES, Evolution, Step, evolution
@@ -304,3 +305,11 @@ def test_a_former_name_is_no_new_column() -> None:
     assert fault == "column a was renamed to b by a later version of the schema"
     broken = to(table(("a", LongType())), table(("b", LongType())), {FORMER_NAMES: "{"})
     assert broken.faults == ()
+
+
+@pytest.mark.parametrize("names", [3, "1x", ["a", 3], ["a", "b c"], {"a": "b"}])
+def test_former_names_are_names(names: Any) -> None:
+    """`renamed_from` is a column's name, or several; anything else is a fault of the definition."""
+    with pytest.raises(ConfigurationError, match='field "n": "renamed_from" must be the name of the column'):
+        definition({**N, "renamed_from": names})
+    assert definition({**N, "renamed_from": ["b", "a"]}).field("n").former_names == ("b", "a")

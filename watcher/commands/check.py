@@ -66,8 +66,8 @@ def _print(report: Report) -> None:
         click.echo("no data file there")
         return
     parts = [f"{totals[verdict]} {words}" for verdict, words in _WORDS.items() if totals[verdict]]
-    click.echo(f"\n{totals['files']} files: {', '.join(parts)}")
-    click.echo(f"{totals['records']} records: {totals['rows']} rows, {totals['rejected']} rejected")
+    click.echo(f"\n{_many(totals['files'], 'file')}: {', '.join(parts)}")
+    click.echo(f"{_many(totals['records'], 'record')}: {totals['rows']} rows, {totals['rejected']} rejected")
 
 
 _WORDS = {
@@ -82,7 +82,7 @@ _WORDS = {
 
 
 def _print_file(file: Checked) -> None:
-    counts = f"{file.records} records, {file.rows} rows"
+    counts = f"{_many(file.records, 'record')}, {_many(file.rows, 'row')}"
     counts += f", {file.rejected} rejected" if file.rejected else ""
     what = {"refused": f"refused, {file.code}", "duplicate": "duplicate", "left": "left alone"}.get(file.verdict)
     if file.verdict == "held":
@@ -96,15 +96,22 @@ def _print_file(file: Checked) -> None:
         click.echo(f"    {_unknown(unknown)}")
 
 
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _reason(reason: Reason) -> str:
-    many = "record" if reason.records == 1 else "records"
     numbers = ", ".join(map(str, reason.record_nos)) + (", …" if reason.records > len(reason.record_nos) else "")
-    return f"{reason.code}  {reason.field or '-'}  {reason.records} {many} ({numbers}): {shown(reason.message)}"
+    return (
+        f"{reason.code}  {reason.field or '-'}  {_many(reason.records, 'record')} ({numbers}): {shown(reason.message)}"
+    )
 
 
 def _unknown(unknown: Unknown) -> str:
     proposal = "" if unknown.field is None else f"; a field for it: {json.dumps(unknown.field, ensure_ascii=False)}"
-    return f"unknown  {shown(unknown.key)}  {unknown.records} records, such as {shown(unknown.sample)}{proposal}"
+    return (
+        f"unknown  {shown(unknown.key)}  {_many(unknown.records, 'record')}, such as {shown(unknown.sample)}{proposal}"
+    )
 
 
 def _print_draft(name: str, made: Draft) -> None:

@@ -51,7 +51,7 @@ def print_flush(answer: dict[str, Any], as_json: bool) -> None:
             click.echo(f"{file['state']}: {file['name']} ({file['code']}: {file['message']})")
     rejected = sum(batch["rejected"] for batch in answer["batches"])
     if rejected:
-        click.echo(f"{rejected} bad records are in the quarantine, see why: lemonade quarantine list")
+        click.echo(f"rejected records in the quarantine: {rejected}; see why: lemonade quarantine list")
     if answer["duplicates"]:
         click.echo(f"{answer['duplicates']} duplicate deliveries were set aside")
     by_reason: dict[str, list[str]] = {}

@@ -141,16 +141,26 @@ def show(app: App, record: str, as_json: bool) -> None:
 @click.argument("records", nargs=-1, metavar="[RECORD]...")
 @_choosing
 @click.option("--all", "everything", is_flag=True, help="Every rejected record.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many of them.")
 @click.option("--dry-run", is_flag=True, help="Show what would pass now, and change nothing.")
 @JSON_OPTION
 @click.pass_obj
-def replay(app: App, /, records: tuple[str, ...], everything: bool, dry_run: bool, as_json: bool, **chosen: Any) -> None:
+def replay(
+    app: App,
+    /,
+    records: tuple[str, ...],
+    everything: bool,
+    limit: int | None,
+    dry_run: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
     """Put rejected records through today's schema of their type; those that pass go into their table, once.
 
     RECORDs as `quarantine list` names them, or a choice by option. The others stay in the quarantine. Exit 1 when
     nothing was chosen by that, or nothing passed.
     """
-    arguments = {**_arguments(**chosen), "records": list(records), "all": everything}
+    arguments = {**_arguments(**chosen), "records": list(records), "all": everything, "limit": limit}
     if dry_run:
         from watcher.requesting import trial_of_replay
 
@@ -169,21 +179,25 @@ def replay(app: App, /, records: tuple[str, ...], everything: bool, dry_run: boo
 @click.argument("records", nargs=-1, metavar="[RECORD]...")
 @_choosing
 @click.option("--all", "everything", is_flag=True, help="Every rejected record.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many of them.")
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 @JSON_OPTION
 @click.pass_obj
-def discard(app: App, /, records: tuple[str, ...], everything: bool, yes: bool, as_json: bool, **chosen: Any) -> None:
+def discard(
+    app: App, /, records: tuple[str, ...], everything: bool, limit: int | None, yes: bool, as_json: bool, **chosen: Any
+) -> None:
     """Throw rejected records away. The table keeps older snapshots for a while, their files stay in processed/.
 
     RECORDs as `quarantine list` names them, or a choice by option. Exit 1 when nothing was chosen by that.
     """
     from watcher.replaying import count, shown_totals
 
-    arguments = {**_arguments(**chosen), "records": list(records), "all": everything}
+    arguments = {**_arguments(**chosen), "records": list(records), "all": everything, "limit": limit}
     totals = count(app, arguments)
     number = sum(row["records"] for row in totals)
     if number and not yes:
         what = f"{number} rejected record{'' if number == 1 else 's'} ({shown(shown_totals(totals))})"
+        what = what if limit is None or limit >= number else f"{limit} of {what}"
         if not sys.stdin.isatty():
             raise UsageError(f"discarding {what}: they are gone then; without a terminal, say --yes")
         click.confirm(f"Throw {what} away?", abort=True, err=True)

@@ -52,6 +52,7 @@ def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | Non
     from metadata.errors import UsageError
     from processors.infer import draft
     from processors.infer_records import Bounds, gather, keys_of
+    from watcher.checking import source_of
     from watcher.drafting import draft_for
 
     registered = next((kind for kind in app.registry.read().types if kind.name == what[0]), None)
@@ -63,7 +64,7 @@ def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | Non
     name = file_type_name(file_type) if file_type else _type_name(paths[0])
     known = next((kind for kind in app.registry.read().types if kind.name == name), None)
     table, patterns = (known.table_name, known.patterns) if known else (name, (name,))
-    sample = gather(map(_source, paths), keys_of(name, table, patterns), Bounds(), root)
+    sample = gather(map(source_of, paths), keys_of(name, table, patterns), Bounds(), root)
     return draft_for(known, sample) if known else draft(sample, name)
 
 
@@ -99,14 +100,6 @@ def _data_files(what: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _source(path: Path) -> Any:
-    from processors.infer_records import Source
-    from watcher.checking import form_of_name
-
-    lines, compression = form_of_name(path.name)
-    return Source(path.name, path, lines, compression)
-
-
 def _type_name(path: Path) -> str:
     from metadata.errors import FileRefused
     from metadata.names import parse_name
@@ -131,12 +124,12 @@ def facts_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"they stand under {shown(facts['root'])}; to make each document one record: --root ''")
     rows = [
         {
-            "field": each["name"],
-            "type": _type_text(each["type"]) + (f", {each['format']}" if each.get("format") else ""),
+            "field": each.get("name"),
+            "type": _type_text(each.get("type")) + (f", {each['format']}" if each.get("format") else ""),
             "null": "no" if each.get("required") else "yes",
-            "seen": f"{each['percent']:g} %",
-            "nulls": each["nulls"] or None,
-            "samples": ", ".join(each["samples"]),
+            "seen": f"{each.get('percent') or 0:g} %",
+            "nulls": each.get("nulls") or None,
+            "samples": ", ".join(map(str, each.get("samples") or [])),
             "note": each.get("note"),
         }
         for each in facts.get("fields") or []
