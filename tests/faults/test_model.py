@@ -342,10 +342,10 @@ def with_default_time(types: RegistrySnapshot) -> RegistrySnapshot:
         if kind.name != "vehicle_events" or kind.definition is None:
             return kind
         fields = tuple(
-            replace(each, default="2026-01-15T12:00:00Z") if each.name == "event_time" else each
+            each.model_copy(update={"default": "2026-01-15T12:00:00Z"}) if each.name == "event_time" else each
             for each in kind.definition.fields
         )
-        return replace(kind, definition=replace(kind.definition, fields=fields))
+        return replace(kind, definition=kind.definition.model_copy(update={"fields": fields}))
 
     return replace(types, types=tuple(mended(kind) for kind in types.types))
 

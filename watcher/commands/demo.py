@@ -90,8 +90,10 @@ class _Demo:
                 self._lemonade("init")
             with _stage("start the daemon (Spark warms up meanwhile)"):
                 self._start()
-            with _stage("generate 5 files of each type, drop them into incoming/"):
-                made = json.loads(self._lemonade("generate", "--num-files", "5", "--no-cleanup", "--json"))
+            with _stage("generate 5 files of each type, 2 % of the records bad, drop them into incoming/"):
+                made = json.loads(
+                    self._lemonade("generate", "--num-files", "5", "--bad-records", "0.02", "--no-cleanup", "--json")
+                )
             with _stage("flush: Spark decodes, Iceberg commits"):
                 self._lemonade("flush", "--json", accept=(0, 1))
             with _stage("summarize: the last event of each vehicle and day"):
@@ -190,6 +192,7 @@ class _Demo:
                 ("batches", "--limit", "10000", "--json"),
             ]
             asked += [("query", sql) for sql in (_COUNTS, *_EXAMPLES)]
+            asked.append(("quarantine", "list", "--summary"))
             answers = list(pool.map(lambda arguments: self._lemonade(*arguments), asked))
         known = json.loads(answers[0])
         files = [file for file in known if file["name"] in names]
@@ -205,13 +208,16 @@ class _Demo:
             click.echo(f"snapshot {batch['snapshot_id']} of {batch['table']}, {batch['rows']} rows, from")
             for file in known:  # an earlier demo that was stopped may have left some
                 if file["batch_id"] == batch_id:
-                    click.echo(f"  {file['name']}  {file['rows']} rows")
+                    click.echo(f"  {file['name']}  {file['rows']} rows, {file['rejected']} records rejected")
 
         _title("Rows in the tables")
         click.echo(answers[2], nl=False)
-        for sql, answer in zip(_EXAMPLES, answers[3:], strict=True):
+        for sql, answer in zip(_EXAMPLES, answers[3:-1], strict=True):
             _title(sql)
             click.echo(answer, nl=False)
+
+        _title("Rejected records, in the quarantine")
+        click.echo(answers[-1], nl=False)
 
         _title("Where things are")
         data = self.folder / "data"
@@ -237,6 +243,9 @@ class _Demo:
             ("ask it as JSON", f'query --format json "{speeds}"'),
             ("a prompt; .tables lists the tables", "query"),
             ("the fate of every file", "files"),
+            ("which records were rejected, and why", "quarantine list"),
+            ("what fails, how often", "report"),
+            ("do the books balance", "audit"),
             ("more files into incoming/", "generate --no-cleanup"),
             ("load them now, daemon or not", "flush"),
             ("the daemon, until Ctrl-C", "run"),
