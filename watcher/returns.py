@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from metadata.errors import BytesChanged
 from metadata.folders import reason_path
 from metadata.ledger import Ledger, NewFile
 from metadata.lives import ended_like
@@ -30,5 +31,7 @@ def mark_returned(ledger: Ledger, arrivals: Sequence[NewFile]) -> None:
             new = by_look.get((row.size_bytes, row.modified_at or row.noticed_at))
         if new is None or new.arrival.file_id == row.id or os.path.lexists(row.path):
             continue
+        if row.code == BytesChanged.code:
+            continue  # it has no copy that anybody could have taken: somebody wrote to it after it was read
         ledger.mark_missing(row.id, f"it was dropped into incoming/ again and goes on as file {new.arrival.file_id}")
         reason_path(Path(row.path), row.id).unlink(missing_ok=True)

@@ -456,3 +456,19 @@ def test_unknown_strays_beyond_the_limit_are_held(settings_with: Callable[..., S
     assert shop.states() == ["held"]
     assert not [kind for kind in shop.app.registry.read().types if kind.definition is None]
     shop.close()
+
+
+def test_a_duplicate_that_was_rewritten_is_not_taken_for_one_that_is_back(shop: Workshop) -> None:
+    """It has no copy that a person could have dropped again: when its name comes once more, it stays a duplicate."""
+    shop.drop(rows=2)
+    shop.load()
+    shop.drop(rows=2)
+    shop.claim()
+    (claimed,) = shop.processing.iterdir()
+    claimed.write_bytes(text(3, start=10))
+    shop.flush()
+    shop.drop(rows=2)
+    shop.load()
+    assert shop.states() == ["loaded", "duplicate", "loaded", "duplicate"]
+    assert [row.code for row in shop.rows()][1] == "bytes_changed"
+    shop.assert_books(5)
