@@ -9,22 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-from metadata.clock import Clock
-from metadata.database import Database
 from metadata.ledger import touch_day
 from metadata.models import Operation
-from metadata.operations import Part, move_operation, operation_of, unsettled_among
+from metadata.operation_rows import OperationRows, move_operation, operation_of, unsettled_among
+from metadata.operations import Part
 from metadata.states import BatchState
 
 KIND = "backfill"
 
 
-class Backfills:
+class Backfills(OperationRows):
     """Backfills on the metadata database."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self.database = database
-        self.clock = clock
 
     def plan(self, operation_id: str, *, file_type: str, table_name: str, schema_version: int) -> None:
         """Step 1: of which type."""
@@ -68,18 +63,6 @@ class Backfills:
             move_operation(row, BatchState.SETTLED)
             row.settled_at = self.clock.now()
             return row
-
-    def abandon(self, operation_id: str, error: str) -> None:
-        """Give up before Prepare: nothing was changed."""
-        with self.database.writing() as session:
-            row = operation_of(session, operation_id)
-            move_operation(row, BatchState.ABANDONED)
-            row.error, row.settled_at = error, self.clock.now()
-
-    def get(self, operation_id: str) -> Operation:
-        """One operation; Fatal when it is not in the books."""
-        with self.database.reading() as session:
-            return operation_of(session, operation_id)
 
     def unsettled(self) -> list[Operation]:
         """Backfills that are neither settled nor abandoned, oldest first."""

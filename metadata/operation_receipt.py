@@ -18,7 +18,8 @@ from metadata.clock import Clock
 from metadata.database import Database
 from metadata.ledger import touch_day
 from metadata.models import Operation, SourceFile
-from metadata.operations import apply_undo, operation_of
+from metadata.operation_rows import operation_of
+from metadata.operations import apply_undo
 from metadata.replays import KINDS, count_taken
 from metadata.reservations import RecordKey, reserve, taken_by
 from metadata.states import BatchState, FileState

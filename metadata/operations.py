@@ -6,22 +6,20 @@ in `processors.undo`. A replacement's row is written by the ledger itself, in th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from metadata.clock import Clock
-from metadata.database import Database
-from metadata.errors import Fatal
 from metadata.history import note_many
 from metadata.ledger import _move_file as move_file
 from metadata.ledger import touch_day
 from metadata.models import Batch, Operation, ReplayRecord, SourceFile
+from metadata.operation_rows import OperationRows, move_operation, operation_of, unsettled_among
 from metadata.rejects import forget_replays
-from metadata.states import BATCH_MOVES, BatchState, FileState
+from metadata.states import BatchState, FileState
 
 _IDS_AT_ONCE = 5000
 
@@ -35,12 +33,8 @@ class Part(NamedTuple):
     event_days: Iterable[date] = ()
 
 
-class Operations:
+class Operations(OperationRows):
     """Operations on the metadata database."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self.database = database
-        self.clock = clock
 
     # -- the steps of an undo -----------------------------------------------------------------------------------------
 
@@ -115,19 +109,7 @@ class Operations:
                 if file.state != FileState.REPLACED:
                     file.replaced_by = None
 
-    def abandon(self, operation_id: str, error: str) -> None:
-        """Give up before Prepare: nothing was changed."""
-        with self.database.writing() as session:
-            row = operation_of(session, operation_id)
-            move_operation(row, BatchState.ABANDONED)
-            row.error, row.settled_at = error, self.clock.now()
-
     # -- reading ------------------------------------------------------------------------------------------------------
-
-    def get(self, operation_id: str) -> Operation:
-        """One operation; Fatal when it is not in the books."""
-        with self.database.reading() as session:
-            return operation_of(session, operation_id)
 
     def unsettled(self, kind: Literal["undo", "replace"] = "undo") -> list[Operation]:
         """Operations that are neither settled nor abandoned, oldest first; a replacement goes the way of its batch."""
@@ -167,21 +149,6 @@ class Operations:
             return session.get(Batch, batch_id), list(session.scalars(query))
 
 
-def operation_of(session: Session, operation_id: str) -> Operation:
-    """One operation; Fatal when it is not in the books."""
-    row = session.get(Operation, operation_id)
-    if row is None:
-        raise Fatal(f"looking up operation {operation_id}: it is not in the ledger; was the ledger restored or edited?")
-    return row
-
-
-def move_operation(row: Operation, to: BatchState) -> None:
-    """To a state that may follow the one it is in; else Fatal."""
-    if to not in BATCH_MOVES[BatchState(row.state)]:
-        raise Fatal(f"moving operation {row.id} from {row.state} to {to.value}: not a legal step")
-    row.state = to.value
-
-
 def apply_undo(session: Session, row: Operation, now: datetime, loads: Mapping[str, str] | None = None) -> None:
     """Its files are undone, what they had replaced is claimed again, in the caller's transaction.
 
@@ -201,13 +168,6 @@ def apply_undo(session: Session, row: Operation, now: datetime, loads: Mapping[s
             back.append(file.id)
     note_many(session, undone, now, f"undone by operation {row.id}")
     note_many(session, back, now, "the load that had replaced it was undone")
-
-
-def unsettled_among(session: Session, kinds: Collection[str] = ()) -> list[Operation]:
-    """Operations of these kinds (of all without any) that are neither settled nor abandoned, oldest first."""
-    over = [BatchState.SETTLED.value, BatchState.ABANDONED.value]
-    query = select(Operation).where(Operation.state.not_in(over)).order_by(Operation.id)
-    return list(session.scalars(query.where(Operation.kind.in_(kinds)) if kinds else query))
 
 
 def _files(session: Session, file_ids: Sequence[str]) -> list[SourceFile]:

@@ -14,13 +14,11 @@ from typing import Literal
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from metadata.clock import Clock
-from metadata.database import Database
 from metadata.errors import Fatal
 from metadata.history import note_many
 from metadata.ledger import touch_day
 from metadata.models import Batch, Operation, ReplayRecord, SourceFile
-from metadata.operations import move_operation, operation_of, unsettled_among
+from metadata.operation_rows import OperationRows, move_operation, operation_of, unsettled_among
 from metadata.reservations import RecordKey, by_file, count_of, release, reserve, taken_by
 from metadata.states import BatchState, FileState
 
@@ -31,12 +29,8 @@ _IDS_AT_ONCE = 5000
 _DONE = {"replay": "replayed", "discard": "discarded"}
 
 
-class Replays:
+class Replays(OperationRows):
     """Replays and discards on the metadata database."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self.database = database
-        self.clock = clock
 
     # -- the steps ----------------------------------------------------------------------------------------------------
 
@@ -136,20 +130,10 @@ class Replays:
             move_operation(row, BatchState.SETTLED)
             row.settled_at = self.clock.now()
 
-    def abandon(self, operation_id: str, error: str) -> None:
-        """Give up before Prepare: nothing was changed, and the records are free again."""
-        with self.database.writing() as session:
-            row = operation_of(session, operation_id)
-            move_operation(row, BatchState.ABANDONED)
-            row.error, row.settled_at = error, self.clock.now()
-            session.execute(delete(ReplayRecord).where(ReplayRecord.operation_id == operation_id))
+    def _let_go(self, session: Session, operation_id: str) -> None:
+        session.execute(delete(ReplayRecord).where(ReplayRecord.operation_id == operation_id))
 
     # -- reading ------------------------------------------------------------------------------------------------------
-
-    def get(self, operation_id: str) -> Operation:
-        """One operation; Fatal when it is not in the books."""
-        with self.database.reading() as session:
-            return operation_of(session, operation_id)
 
     def unsettled(self) -> list[Operation]:
         """Replays and discards that are neither settled nor abandoned, oldest first."""
