@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from metadata.clock import Clock
@@ -36,6 +37,7 @@ from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import Batch, Operation, SourceFile
 from metadata.operations import Operations, Part
+from metadata.outage import Outage
 from metadata.states import BatchState, FileState
 from processors.lake import Lake
 from processors.landing import derived_snapshot_id
@@ -79,6 +81,7 @@ class Undo:
         settler: Settler,
         claiming: AbstractContextManager[object],
         receipts: OperationReceipts,
+        outage: Outage,
     ) -> None:
         self.ledger = ledger
         self.lake = lake
@@ -87,14 +90,15 @@ class Undo:
         self.clock: Clock = ledger.clock
         self.claiming = claiming
         self.receipts = receipts
-        self.operations = Operations(ledger.database, ledger.clock)
+        self.outage = outage
+        self.operations = outage.patient(Operations(ledger.database, ledger.clock))
 
     def undo(self, files: Sequence[SourceFile], batch: Batch, file_type: FileType | None, *, whole: bool) -> UndoResult:
         """Undo loaded `files` of `batch`; `whole` says that no other file of it is loaded.
 
         Raises TypeStopped when the table does not hold the rows that the ledger says (nothing was changed then) or
-        others kept winning, and whatever else keeps it from being prepared; after Prepare, WorldFault leaves it to the
-        next start, or to the next undo, to go on.
+        others kept winning, and whatever else keeps it from being prepared. After Prepare it waits while the world is
+        away; when it drains meanwhile (WorldFault), the next start goes on, or the next undo.
         """
         # 1. Plan
         operation = self.operations.plan(
@@ -168,7 +172,7 @@ class Undo:
 
     def _prepare(self, operation: Operation, rests: dict[str, Rest]) -> None:
         prepare(self.operations, operation.id, rests.get(operation.table_name), rests.get(TABLE))
-        self.receipts.write(operation.id)
+        self.outage.wait_out(lambda: self.receipts.write(operation.id))
 
     def _commit(
         self,
@@ -183,14 +187,16 @@ class Undo:
             self._prepare(operation, {table_name: fresh})
             return fresh
 
-        self.rewriter.commit(
-            table_name,
-            "undo",
-            operation.id,
-            rest=rest,
-            again=again,
-            properties={"lemonade.file-type": operation.file_type, "lemonade.files": str(len(files))},
-            file_type=file_type,
+        self.outage.wait_out(
+            lambda: self.rewriter.commit(
+                table_name,
+                "undo",
+                operation.id,
+                rest=rest,
+                again=again,
+                properties={"lemonade.file-type": operation.file_type, "lemonade.files": str(len(files))},
+                file_type=file_type,
+            )
         )
 
     # -- steps 5 and 6 ------------------------------------------------------------------------------------------------
@@ -218,7 +224,7 @@ class Undo:
         back = [
             file
             for file in self.operations.replaced_by(operation.file_ids)
-            if file.state == FileState.CLAIMED and self._bring_back(file)
+            if file.state == FileState.CLAIMED and self.outage.wait_out(partial(self._bring_back, file))
         ]
         self.receipts.write(operation_id, is_over=True)
         self.operations.settle(operation_id)

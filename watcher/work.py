@@ -64,7 +64,7 @@ class Work:
         self.drafting = Drafting(Drafts(app.database, app.clock), app.registry)
         self.receipts = OperationReceipts(app.lake(), app.database, app.clock)
         rewriter, settler = self.microbatches.rewriter, self.microbatches.settler
-        self.undo = Undo(app.ledger, app.lake(), rewriter, settler, self.intake.lock, self.receipts)
+        self.undo = Undo(app.ledger, app.lake(), rewriter, settler, self.intake.lock, self.receipts, self.outage)
         self.replay = Replay(app.settings, app.ledger, app.lake(), rewriter, self.outage, self.receipts)
         backfills = self.outage.patient(Backfills(app.database, app.clock))
         self.backfill = Backfill(backfills, app.lake(), rewriter, app.runner, app.clock)
