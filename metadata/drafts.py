@@ -101,10 +101,11 @@ def draft_of(row: Mapping[str, str | None], given: Mapping[str, Any] | None, ope
     raw: Any = given
     if raw is None:
         if row["draft"] is None:
+            tried = "none could be drafted from its held files; see why: lemonade types infer " + str(name)
+            why = tried if row["draft_facts"] else "none was drafted yet; drop a file of it into incoming/"
             raise UsageError(
-                f"{operation}: it has no schema, and none was drafted yet; drop a file of it into incoming/, draft one "
-                f"from files with: lemonade types infer FILE…, or describe it: lemonade types activate {name} --file "
-                "TYPE.json"
+                f"{operation}: it has no schema, and {why}; or draft one from other files with: lemonade types infer "
+                f"FILE…, or describe it: lemonade types activate {name} --file TYPE.json"
             )
         try:
             raw = json.loads(row["draft"])

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from metadata.database import Database
 from metadata.fingerprint import LONGEST, normalised
-from metadata.models import Reject, SourceFile, UnknownField
+from metadata.models import BatchFile, Reject, SourceFile, UnknownField
 from metadata.states import FileState
 
 HISTORY_DAYS = 30
@@ -77,6 +77,8 @@ class Slice(NamedTuple):
     records: int
     rows: int
     rejected: int
+    replayed: int  #: of the rejected: in their tables by now
+    discarded: int  #: of the rejected: thrown away
 
 
 @dataclass(frozen=True)
@@ -194,11 +196,12 @@ class _Asking:
         query = _select(
             *keys,
             func.count(),
-            *(
-                func.coalesce(func.sum(column), 0)
-                for column in (SourceFile.size_bytes, SourceFile.records, SourceFile.rows, SourceFile.rejected)
-            ),
-        ).group_by(*keys)
+            func.sum(SourceFile.size_bytes),
+            *(func.coalesce(func.sum(count), 0) for count in _COUNTS),
+            func.sum(SourceFile.replayed),
+            func.sum(SourceFile.discarded),
+        )
+        query = query.select_from(SourceFile).outerjoin(BatchFile, _IN_ITS_LAST_BATCH).group_by(*keys)
         rows = self._session.execute(self._arrived(query, period))
         return [
             Slice(kind, prefix, _moment(at), state, files, *(int(number) for number in numbers))
@@ -340,6 +343,13 @@ def _cut(column: Any, length: int) -> ColumnElement[str]:
     return func.substr(type_coerce(column, String), literal_column("1"), literal_column(str(length)), type_=String())
 
 
+_IN_ITS_LAST_BATCH = and_(BatchFile.file_id == SourceFile.id, BatchFile.batch_id == SourceFile.batch_id)
+# As the micro-batch counted them: of a file that was undone or replaced since, its own row has no numbers any more.
+_COUNTS = (
+    func.coalesce(BatchFile.records, SourceFile.records),
+    func.coalesce(BatchFile.rows, SourceFile.rows),
+    func.coalesce(BatchFile.rejected, SourceFile.rejected),
+)
 _OF_ITS_LAST_BATCH = and_(Reject.file_id == SourceFile.id, Reject.batch_id == SourceFile.batch_id)
 _LAST = func.max(SourceFile.noticed_at, type_=SourceFile.noticed_at.type)
 _BOUNDS: tuple[Any, ...] = (

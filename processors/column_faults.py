@@ -7,7 +7,7 @@ is at fault was refused all by itself, so that a record is judged as if it came 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ class _Search:
         for _ in range(_PASSES):
             before = len(self.faults)
             if isinstance(built, ColumnError) and built.rows:
-                self._confirm([indexes[row] for row in built.rows if row < len(indexes)], built)
+                self._confirm({row: indexes[row] for row in built.rows if row < len(indexes)}, built)
             if len(self.faults) == before:
                 break
             indexes = self._others(indexes)
@@ -93,19 +93,23 @@ class _Search:
     def _others(self, indexes: Sequence[int]) -> list[int]:
         return [index for index in indexes if index not in self.faults]
 
-    def _confirm(self, indexes: Sequence[int], error: ColumnError) -> None:
-        """The values that the column itself named; after many of one kind, the others of that kind are believed."""
+    def _confirm(self, named: Mapping[int, int], error: ColumnError) -> None:
+        """The values that the column itself named; after many of one kind, the others of that kind are believed.
+
+        `named`: their rows in the column → their records.
+        """
         typical: dict[Hashable, Exception] = {}
-        for index in indexes:
+        for row, index in named.items():
             kind = self._kind(error, index)
             if kind is not None and self._confirmed[kind] >= _TYPICAL and kind in typical:
-                self.faults[index] = typical[kind]
+                told = typical[kind] if error.reason_of is None else ColumnError(error.code, error.reason_of(row))
+                self.faults[index] = told
                 continue
             fault = self._built([index])
             if isinstance(fault, Exception):
                 self.faults[index] = fault
                 self._confirmed[kind] += 1
-                typical[kind] = _typical(fault)
+                typical[kind] = fault
             else:
                 self._confirmed[kind] -= len(self._records)  # the names are not to be believed
 
@@ -140,13 +144,6 @@ class _Search:
             return self._columns.column(self._number, [self._records[index] for index in indexes])
         except FAULTS as error:
             return error
-
-
-def _typical(fault: Exception) -> Exception:
-    """What is said of other values with the same fault: the reason of a broken constraint names its value."""
-    if isinstance(fault, ColumnError) and fault.code == RejectCode.CONSTRAINT_FAILED:
-        return ColumnError(RejectCode.CONSTRAINT_FAILED, f"as others before it: {fault}")
-    return fault
 
 
 def _reason(field: Field, error: Exception) -> tuple[str, str]:

@@ -45,13 +45,20 @@ class ColumnError(ValueError):
     """A value that its column cannot take; `code` is that of a rejected record.
 
     `rows`, when it is known, are the indexes of all values with the same kind of fault; there may be others of another.
-    The message is about the first of them.
+    The message is about the first of them; `reason_of`, when there is one, says it of any of them.
     """
 
-    def __init__(self, code: RejectCode, message: str, rows: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        code: RejectCode,
+        message: str,
+        rows: Sequence[int] | None = None,
+        reason_of: Callable[[int], str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.rows = rows
+        self.reason_of = reason_of
 
 
 FAULTS = (ColumnError, pa.ArrowException, msgspec.MsgspecError, ValueError, OverflowError, TypeError)
@@ -81,8 +88,8 @@ class Columns:
         if array.null_count and not field.nullable:
             raise ColumnError(RejectCode.NULL_NOT_ALLOWED, "it is null", _rows(array.is_null()))
         if constraints and (broken := constraints.broken(array)):
-            rows, reason = broken
-            raise ColumnError(RejectCode.CONSTRAINT_FAILED, reason, rows)
+            rows, reason_of = broken
+            raise ColumnError(RejectCode.CONSTRAINT_FAILED, reason_of(rows[0]), rows, reason_of)
         return array
 
 

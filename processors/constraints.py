@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, time
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -25,16 +26,20 @@ class Constraints:
     def __bool__(self) -> bool:
         return bool(self._masks)
 
-    def broken(self, array: pa.Array) -> tuple[list[int], str] | None:
-        """The rows that break the first constraint that any breaks, and the reason of the first of them.
+    def broken(self, array: pa.Array) -> tuple[list[int], Callable[[int], str]] | None:
+        """The rows that break the first constraint that any breaks, and what tells the reason of any of them.
 
         A null breaks none.
         """
+
+        def reason_of(limit: Limit, row: int) -> str:
+            return limit.reason(_shown(array[row].as_py()))
+
         for limit, mask in self._masks:
             bad = mask(array)
             if pc.any(bad).as_py():
                 rows = pc.indices_nonzero(pc.fill_null(bad, False)).to_pylist()
-                return rows, limit.reason(_shown(array[rows[0]].as_py()))
+                return rows, partial(reason_of, limit)
         return None
 
 

@@ -92,13 +92,18 @@ def page(report: Report) -> str:
     )
 
 
+def _rejected_more(total: Volume, before: Volume) -> str:
+    since = f"{total.replayed:,} replayed, {total.discarded:,} discarded since; "
+    return f"{since if total.replayed or total.discarded else ''}{words.percent(before.reject_rate)} before"
+
+
 def _cards(report: Report) -> str:
     total, before = report.total, report.before
     cards = (
         ("files", f"{total.files:,}", f"{before.files:,} before"),
         ("records", f"{total.records:,}", f"{before.records:,} before"),
         ("rows loaded", f"{total.rows:,}", bytes_text(total.bytes)),
-        ("rejected", words.percent(total.reject_rate), f"{words.percent(before.reject_rate)} before"),
+        ("rejected", words.percent(total.reject_rate), _rejected_more(total, before)),
         ("files not loaded", f"{total.bad_files:,}", f"{before.bad_files:,} before"),
     )
     items = "".join(

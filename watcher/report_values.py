@@ -24,6 +24,8 @@ class Volume:
     records: int = 0
     rows: int = 0
     rejected: int = 0
+    replayed: int = 0  #: of the rejected: in their tables by now
+    discarded: int = 0  #: of the rejected: thrown away
     bad_files: int = 0  #: failed, or in error
     reject_rate: float | None = None
 
@@ -34,6 +36,8 @@ class Volume:
         self.records += one.records
         self.rows += one.rows
         self.rejected += one.rejected
+        self.replayed += one.replayed
+        self.discarded += one.discarded
         self.bad_files += one.files if one.state in _BAD else 0
         self.reject_rate = self.rejected / self.records if self.records else None
 

@@ -62,6 +62,8 @@ def totals(report: Report) -> str:
     total, before = report.total, report.before
     text = f"{count(total.files, 'file')}, {count(total.records, 'record')}, {count(total.rows, 'row')} loaded"
     text += f", {total.rejected:,} rejected ({percent(total.reject_rate)})"
+    if total.replayed or total.discarded:
+        text += f", of those {total.replayed:,} replayed since and {total.discarded:,} discarded"
     if total.bad_files:
         text += f", {count(total.bad_files, 'file')} not loaded"
     return text + f"; the {(report.last - report.first).days + 1} days before: {_before(before)}"

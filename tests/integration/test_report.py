@@ -22,8 +22,11 @@ from metadata.reporting import Fingerprint, Period, read_facts
 from watcher.app import App
 from watcher.cli import VERBS
 from watcher.commands.report import report as command
+from watcher.replaying import discard
 from watcher.report_values import Report
+from watcher.report_words import totals
 from watcher.reporting import make_report
+from watcher.undoing import undo
 from watcher.verdicts import Kind
 
 TODAY = date(2026, 1, 15)
@@ -456,6 +459,25 @@ def test_samples_show_the_record_as_it_was(told: Report) -> None:
     assert sample.raw is not None
     assert json.loads(sample.raw)["event_time"] == "<script>alert(1)</script>"
     assert told.notes == []
+
+
+def test_what_was_undone_or_replayed_since_leaves_the_sums_whole(tmp_path: Path) -> None:
+    """Records = rows + rejected, also of files whose load was taken back; what was replayed or discarded is told."""
+    workshop = Workshop(make_settings(tmp_path))
+    for number in (1, 2):
+        rows: list[dict[str, Any]] = events_file(3, start=3 * number)["vehicles_events"]
+        workshop.drop(f"vehicle_events_2026011510000{number}.json", [*rows, {**rows[0], "event_type": 17}])
+    workshop.load()
+    undone, kept = workshop.rows()
+    undo(workshop.work, {"target": undone.id})
+    discard(workshop.work, {"records": [f"{kept.id}:4"]})
+    report = make_report(workshop.app, WEEK)
+    total = report.total
+    assert (total.records, total.rows, total.rejected) == (8, 6, 2)
+    assert [one.records for one in report.codes] == [2]
+    assert (total.replayed, total.discarded) == (0, 1)
+    assert "2 rejected (25 %), of those 0 replayed since and 1 discarded" in totals(report)
+    workshop.close()
 
 
 def test_a_table_that_is_not_divided_by_days_is_counted_whole(tmp_path: Path) -> None:

@@ -175,6 +175,16 @@ def test_column_that_is_too_large_is_built_in_halves(monkeypatch: pytest.MonkeyP
     assert max(batch.rows for batch in group.batches) <= 3
 
 
+def test_each_of_many_broken_constraints_names_its_own_value() -> None:
+    """However many values break one, in however many files: nobody reads of another record's value."""
+    decoder = Decoder(define({"name": "n", "type": "int", "max": 10}), KEYS, limits=RejectLimits(ratio=1))
+    files = [document(*({"id": 1, "n": start + number} for number in range(120))) for start in (1000, 5000)]
+    for start, file in zip((1000, 5000), decoder.decode_many([(data, False) for data in files]).files, strict=True):
+        assert [one.message.partition(": ")[2] for one in file.rejected] == [
+            f"{start + number} is more than its max 10" for number in range(120)
+        ]
+
+
 def test_message_is_cut_and_storable() -> None:
     """A key of the record may stand in the message, whatever a producer made of it."""
     record = b'{"id":1,"%b":1}' % (b"\\u0000k" * 10_000)

@@ -44,7 +44,7 @@ def audit(app: App, file_type: str | None, first: datetime | None, last: datetim
             click.echo(shown(finding.line()))
         if len(result.findings) > _MOST_SHOWN:
             click.echo(f"… and {len(result.findings) - _MOST_SHOWN} more; see --json")
-        verdict = "books balance" if result.balanced else f"{len(result.findings)} findings"
+        verdict = "books balance" if result.balanced else _findings(len(result.findings))
         click.echo(f"{verdict}: {_sizes(result)}")
     raise click.exceptions.Exit(int(not result.balanced))
 
@@ -68,6 +68,10 @@ def _sizes(result: Any) -> str:
         if count
     ]
     return f"{text}; in work: {', '.join(working)}" if working else text
+
+
+def _findings(count: int) -> str:
+    return "1 finding" if count == 1 else f"{count} findings"
 
 
 def _answer(result: Any) -> dict[str, Any]:
