@@ -19,6 +19,7 @@ from conftest import make_settings
 from halfway import MOMENTS
 from inprocess import InProcessRunner
 
+from metadata.built_in import BUILT_IN
 from metadata.states import FileState, FlushReason
 from watcher.app import App
 from watcher.verbs import do
@@ -187,6 +188,48 @@ def test_death_in_the_middle_of_a_replacement(tmp_path: Path, apps: list[App], m
     ]
     assert again.ledger.unsettled_batches() == []
     assert_app_books(again, 17, key="vehicle_id")
+
+
+EVOLVED = {
+    "metadata file not in the catalog": "event_source",  # of the evolution: the table has the old name still
+    "second data file half written": "system",
+    "quarantine: commit without its answer": "system",
+    "catalog: not committed": "system",
+    "commit without its answer": "system",
+}
+"""Moments of the first load under a new version of the schema, and the name of the renamed column that they leave."""
+
+
+@pytest.mark.parametrize("moment", EVOLVED)
+def test_death_in_the_middle_of_an_evolution(tmp_path: Path, apps: list[App], moment: str) -> None:
+    """After a death while its table evolves, or right after, rows of both versions are read together, each once."""
+    app = start(tmp_path, apps)
+    app.init()
+    drop(app.settings.incoming_folder, LOADED[0], events_file(10))
+    restart(tmp_path, apps)
+    (schema,) = (raw["schema_definition"] for raw in BUILT_IN if raw["file_type"] == "vehicle_events")
+    renamed = {"name": "system", "type": "string", "renamed_from": "event_source", "source": "event_source"}
+    fields = [renamed if field["name"] == "event_source" else field for field in schema["fields"]]
+    fields.append({"name": "odometer", "type": "long"})
+    app.registry.update("vehicle_events", {"schema_definition": {**schema, "fields": fields}})
+    document = events_file(10, start=10)
+    document["vehicles_events"].append({"vehicle_id": "it has no time"})
+    document["vehicles_events"][0]["odometer"] = 120_000
+    drop(app.settings.incoming_folder, LOADED[1], document)
+    drop(app.settings.incoming_folder, FAILED, events_file(5, start=20, day="2026-01-16"))
+    die_halfway(tmp_path, moment)
+    table = app.lake().table("raw_data.vehicle_events")
+    assert table is not None
+    assert EVOLVED[moment] in table.schema().column_names
+    restart(tmp_path, apps)
+    again = restart(tmp_path, apps)
+    assert again.ledger.unsettled_batches() == []
+    assert_app_books(again, 25, key="vehicle_id", rejected=1)
+    table = again.lake().table("raw_data.vehicle_events")
+    assert table is not None
+    rows = table.scan().to_arrow()
+    assert set(rows["system"].to_pylist()) == {"gps"}
+    assert [value for value in rows["odometer"].to_pylist() if value is not None] == [120_000]
 
 
 def test_every_moment_is_tried() -> None:
