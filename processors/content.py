@@ -39,7 +39,7 @@ class Content:
         self.required = tuple(field.key for field in definition.required)
         self.own = own
         # The type is made at run time, so mypy cannot know it.
-        self.records: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type]
+        self.records: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[record])  # type: ignore[valid-type] # made at run time
         # The path to the records is spelt out as structs around them, so that one pass does for the whole document.
         paths = [self.root] if self.root else []
         paths += [(key,) for key in self.keys if key not in self.root[:1]]

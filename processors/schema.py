@@ -244,10 +244,10 @@ def json_type(type_: FieldType, forbid: bool = False) -> Any:
     if isinstance(type_, dict):
         match type_["type"]:
             case "list":
-                return list[_nullable(type_["element"], type_["element-required"], forbid)]  # type: ignore[misc]
+                return list[_nullable(type_["element"], type_["element-required"], forbid)]  # type: ignore[misc] # made at run time
             case "map":
                 value = _nullable(type_["value"], type_["value-required"], forbid)
-                return dict[json_type(type_["key"], forbid), value]  # type: ignore[misc]
+                return dict[json_type(type_["key"], forbid), value]  # type: ignore[misc] # made at run time
             case _:
                 return _struct(
                     "Nested", [(inner["name"], *_inner_parts(inner, forbid)) for inner in type_["fields"]], forbid

@@ -108,7 +108,7 @@ class SparkRunner:
         from pyspark.cloudpickle import dumps
 
         pickled = [pickle.dumps(task, protocol=5) for task in tasks]
-        body = functools.partial(spark_worker.answer, dumps(function), pickled)  # type: ignore[no-untyped-call]
+        body = functools.partial(spark_worker.answer, dumps(function), pickled)  # type: ignore[no-untyped-call] # PySpark types it not
         session = self._session()
         expired = threading.Event()
         try:
@@ -217,7 +217,7 @@ class _Session:
                 conf = _conf(settings)
                 # A session of its own (setsid), so that signals for the daemon's group pass it by.
                 streams: dict[str, Any] = {"stdout": output, "stderr": output, "start_new_session": True}
-                gateway = launch_gateway(conf, streams)  # type: ignore[no-untyped-call]
+                gateway = launch_gateway(conf, streams)  # type: ignore[no-untyped-call] # PySpark types it not
                 process = gateway.proc
                 context = SparkContext(conf=conf, gateway=gateway)
                 _silence(context)
@@ -296,7 +296,7 @@ def _silence(context: SparkContext) -> None:
     """The server for accumulators, which PySpark always starts, prints a traceback to stderr when the JVM dies."""
     server = context._accumulatorServer
     if server is not None:
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # its own answer prints
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -43,7 +43,7 @@ def execute(function: bytes, task: bytes) -> bytes:
     """
     try:
         call: Callable[[Any], Any] = pickle.loads(function)  # noqa: S301 - pickled by our own driver
-        return pickle.dumps(("done", call(pickle.loads(task))), protocol=5)  # noqa: S301
+        return pickle.dumps(("done", call(pickle.loads(task))), protocol=5)  # noqa: S301 - our own driver's
     except LemonadeError as error:
         with suppress(Exception):  # its facts cannot be pickled: then it is told like any other error
             return pickle.dumps(("refused", (type(error), error.message, error.__dict__)), protocol=5)

@@ -230,7 +230,7 @@ def _within(column: str, ranges: Sequence[tuple[str, str]]) -> BooleanExpression
         first, last = ranges[0]
         return And(
             GreaterThanOrEqual(column, first),  # type: ignore[call-arg,arg-type] # pydantic hides its own __init__
-            LessThanOrEqual(column, last),  # type: ignore[call-arg,arg-type]
+            LessThanOrEqual(column, last),  # type: ignore[call-arg,arg-type] # pydantic hides its own __init__
         )
     middle = len(ranges) // 2
     return Or(_within(column, ranges[:middle]), _within(column, ranges[middle:]))

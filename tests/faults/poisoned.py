@@ -29,5 +29,5 @@ class Poisoned(InProcessRunner):
 
 
 if __name__ == "__main__":
-    App.runner = lambda self: Poisoned()  # type: ignore[method-assign]
+    App.runner = lambda self: Poisoned()  # type: ignore[method-assign] # a stand-in
     main(["run", "--once"])

@@ -482,7 +482,7 @@ def hanging(marker: str, attempts: int) -> Callable[[WriteJob], Any]:
 
 def jvm(runner: SparkRunner) -> int:
     """The process id of the runner's JVM."""
-    return int(runner.session.sparkContext._gateway.proc.pid)  # type: ignore[union-attr]
+    return int(runner.session.sparkContext._gateway.proc.pid)  # type: ignore[union-attr] # it is there
 
 
 def test_a_worker_really_killed_by_its_file(

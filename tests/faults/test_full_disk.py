@@ -127,7 +127,7 @@ class Running:
         self.thread.join(60)
         assert not self.thread.is_alive()
         self.app.database.close()
-        self.app.lake().catalog.engine.dispose()  # type: ignore[attr-defined]
+        self.app.lake().catalog.engine.dispose()  # type: ignore[attr-defined] # the SQL catalog's, or a stand-in's
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def assert_balanced(home: Home, rows: int) -> None:
 def last_operation(home: Home) -> Operation:
     """The one that was planned last."""
     with home.app.database.reading() as session:
-        return session.query(Operation).order_by(Operation.id.desc()).first()  # type: ignore[return-value]
+        return session.query(Operation).order_by(Operation.id.desc()).first()  # type: ignore[return-value] # there is one
 
 
 def test_replay_dies(home: Home) -> None:

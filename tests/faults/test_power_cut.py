@@ -34,7 +34,7 @@ def path_of(descriptor: int) -> str:
         return str(Path(f"/proc/self/fd/{descriptor}").readlink())
     import fcntl
 
-    return fcntl.fcntl(descriptor, fcntl.F_GETPATH, b"\0" * 1024).rstrip(b"\0").decode()  # type: ignore[attr-defined]
+    return fcntl.fcntl(descriptor, fcntl.F_GETPATH, b"\0" * 1024).rstrip(b"\0").decode()  # type: ignore[attr-defined] # the SQL catalog's, or a stand-in's
 
 
 class Recorder:
@@ -48,7 +48,7 @@ class Recorder:
             self._wrap(patch, Ledger, name, lambda *_, name=name, **__: ("ledger", name), after=name != "plan")
         self._wrap(patch, Ledger, "add_many", lambda _, files: ("ledger", "add_many" if files else "nothing"))
         catalog = app.lake().catalog
-        engine: Engine = catalog.engine  # type: ignore[attr-defined]
+        engine: Engine = catalog.engine  # type: ignore[attr-defined] # the SQL catalog's, or a stand-in's
         pending: list[str] = []
 
         def execute(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -198,7 +198,7 @@ def test_files_move_after_record_and_are_there_before_the_ledger_says_so(
 
 def test_both_databases_sync_every_commit(app: App) -> None:
     """SQLite answers a COMMIT when it is on disk: `synchronous` is FULL (2) on every connection of either."""
-    catalog: Engine = app.lake().catalog.engine  # type: ignore[attr-defined]
+    catalog: Engine = app.lake().catalog.engine  # type: ignore[attr-defined] # the SQL catalog's, or a stand-in's
     for engine in (catalog, app.database.engine):
         with engine.connect() as connection:
             assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2

@@ -161,7 +161,7 @@ def test_a_crash_between_receipt_and_prepare_rolls_forward(home: Home, monkeypat
             home.load()
     work = home.start()
     assert [batch.state for batch in home.app.ledger.batches()] == ["settled"]
-    assert work.app.started_runner is not None and work.app.started_runner.labels == []  # type: ignore[attr-defined]
+    assert work.app.started_runner is not None and work.app.started_runner.labels == []  # type: ignore[attr-defined] # the SQL catalog's, or a stand-in's
     home.assert_balanced(10)
 
 
@@ -295,7 +295,7 @@ def test_files_that_ended_since_the_backup_are_known_again(home: Home, tmp_path:
         raise BatchFault("it always fails")
 
     home.patience = 100
-    home.work.microbatches._decode = broken  # type: ignore[method-assign]
+    home.work.microbatches._decode = broken  # type: ignore[method-assign] # a stand-in
     home.load()
     before = {file.id: (file.name, file.state, file.path, file.code) for file in home.app.ledger.files()}
     assert sorted(state for _, state, _, _ in before.values()) == ["duplicate", "failed", "failed", "failed", "loaded"]

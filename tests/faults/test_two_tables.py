@@ -381,7 +381,7 @@ def test_a_quarantine_that_was_rolled_back_stops_the_type(home: Lasting, caplog:
     home.drop_some(0)
     home.load()
     assert home.snapshots() == (2, 1)
-    Lake(home.settings).table(QUARANTINE).manage_snapshots().set_current_snapshot(second.snapshot_id).commit()  # type: ignore[union-attr]
+    Lake(home.settings).table(QUARANTINE).manage_snapshots().set_current_snapshot(second.snapshot_id).commit()  # type: ignore[union-attr] # it is there
     home.start()
     home.load()
     assert home.snapshots()[1] == 3

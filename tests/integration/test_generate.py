@@ -22,7 +22,7 @@ from watcher.lock import DaemonLock
 
 def run(app: App, *arguments: str, **more: str) -> Result:
     """The command in this process; its errors are raised."""
-    return CliRunner().invoke(generate, list(arguments), obj=app, catch_exceptions=False, **more)  # type: ignore[arg-type]
+    return CliRunner().invoke(generate, list(arguments), obj=app, catch_exceptions=False, **more)  # type: ignore[arg-type] # click types its options
 
 
 def incoming(app: App) -> list[str]:

@@ -138,8 +138,8 @@ def test_a_mended_record_goes_into_its_table(shop: Workshop) -> None:
     )
     for name, snapshot_id in ((TABLE, operation.snapshot_id), (QUARANTINE, operation.quarantine_snapshot_id)):
         table = shop.app.lake().table(name)
-        assert table is not None and table.current_snapshot().snapshot_id == snapshot_id  # type: ignore[union-attr]
-        assert table.current_snapshot().summary[OPERATION_ID] == operation.id  # type: ignore[union-attr,index]
+        assert table is not None and table.current_snapshot().snapshot_id == snapshot_id  # type: ignore[union-attr] # it is there
+        assert table.current_snapshot().summary[OPERATION_ID] == operation.id  # type: ignore[union-attr,index] # it is there
     assert shop.app.ledger.dirty_days("summary.daily_summary")
     do(shop.work, "summarize", {})
     assert len(shop.records("summary.daily_summary")) == 5

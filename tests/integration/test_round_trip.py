@@ -142,7 +142,7 @@ def a_map(keys: st.SearchStrategy[Any], value: st.SearchStrategy[Value]) -> st.S
     """Maps to these; the keys stand in JSON as text."""
     return st.dictionaries(keys, value, max_size=3).map(
         lambda items: Value(
-            "{%s}" % ",".join(f"{json.dumps(str(key))}:{one.text}" for key, one in items.items()),  # noqa: UP031
+            "{%s}" % ",".join(f"{json.dumps(str(key))}:{one.text}" for key, one in items.items()),  # noqa: UP031 - braces
             {key: one.expected for key, one in items.items()},
         )
     )
@@ -152,7 +152,7 @@ def a_struct(**fields: st.SearchStrategy[Value]) -> st.SearchStrategy[Value]:
     """Structs of these, some of their keys missing."""
     return st.fixed_dictionaries({}, optional=fields).map(
         lambda items: Value(
-            "{%s}" % ",".join(f'"{key}":{one.text}' for key, one in items.items()),  # noqa: UP031
+            "{%s}" % ",".join(f'"{key}":{one.text}' for key, one in items.items()),  # noqa: UP031 - braces
             {key: items[key].expected if key in items else None for key in fields},
         )
     )

@@ -68,7 +68,7 @@ def killing(pid: int | None) -> Callable[[int], None]:
 
 def jvm(runner: SparkRunner) -> int:
     """The process id of the runner's JVM."""
-    return int(runner.session.sparkContext._gateway.proc.pid)  # type: ignore[union-attr]
+    return int(runner.session.sparkContext._gateway.proc.pid)  # type: ignore[union-attr] # it is there
 
 
 def test_results_come_in_the_order_of_the_tasks(spark: SparkRunner) -> None:

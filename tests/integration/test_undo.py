@@ -101,7 +101,7 @@ def test_a_file_leaves_a_data_file_that_it_shared(
     file = shop.rows(A)[0]
     assert (file.state, file.rows, file.id) == (FileState.UNDONE, 0, a.id)
     assert Path(file.path).parent == shop.app.settings.folders.undone("vehicle_events")
-    snapshot = shop.app.lake().table(TABLE).current_snapshot()  # type: ignore[union-attr]
+    snapshot = shop.app.lake().table(TABLE).current_snapshot()  # type: ignore[union-attr] # it is there
     assert snapshot is not None and snapshot.summary is not None
     assert snapshot.summary[OPERATION_ID] == answer["operation_id"] and snapshot.snapshot_id == answer["snapshot_id"]
     assert_app_books(shop.app, 20, key="vehicle_id")

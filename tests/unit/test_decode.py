@@ -497,7 +497,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
-TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).flatmap(  # noqa: DTZ001
+TIMES = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).flatmap(  # noqa: DTZ001 - zones are drawn beside
     lambda at: st.sampled_from(["", "Z", "+00:00", "+05:30"]).map(lambda zone: at.isoformat() + zone)
 )
 EVENT = st.fixed_dictionaries(

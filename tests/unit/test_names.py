@@ -55,7 +55,7 @@ def match(prefix: str, *types: FileType) -> Match:
 def test_a_data_files_name_is_read(name: str, prefix: str, suffix: str, compression: str | None) -> None:
     """Prefix, first time, suffix in lower case and compression are what the name says."""
     read = parse_name(name)
-    expected = DataFileName(name, prefix, datetime(2026, 1, 15, 12, 0, 1, tzinfo=UTC), suffix, compression)  # type: ignore[arg-type]
+    expected = DataFileName(name, prefix, datetime(2026, 1, 15, 12, 0, 1, tzinfo=UTC), suffix, compression)  # type: ignore[arg-type] # one of the literals
     assert read == expected
 
 

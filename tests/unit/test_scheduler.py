@@ -375,7 +375,7 @@ class LocalTime:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, clock: HandClock) -> None:
         class Local(datetime):
             @classmethod
-            def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            def now(cls, tz: Any = None) -> datetime:  # type: ignore[override] # a clock by hand
                 return clock.now().astimezone().replace(tzinfo=None)
 
         monkeypatch.setattr(schedule, "datetime", SimpleNamespace(datetime=Local, timedelta=timedelta))

@@ -58,7 +58,7 @@ def test_empty_value_is_unset() -> None:
 def test_settings_are_frozen() -> None:
     """Nobody changes a setting after it was read."""
     with pytest.raises(ValidationError):
-        Settings.load({}, None).flush_max_files = 3  # type: ignore[misc]
+        Settings.load({}, None).flush_max_files = 3  # type: ignore[misc] # that is the test
 
 
 def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
