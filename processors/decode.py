@@ -28,18 +28,6 @@ from processors.rejects import NO_LIMITS, Rejected, RejectLimits, Rejects
 if TYPE_CHECKING:
     from processors.dedupe import KnownKeys
 
-__all__ = [
-    "Decoded",
-    "DecodedGroup",
-    "DecodedRecords",
-    "Decoder",
-    "FileResult",
-    "RecordColumns",
-    "RejectLimits",
-    "Rejected",
-    "decompress",
-]
-
 BATCH_ROWS = 50_000
 BATCH_BYTES = 64 * 1024 * 1024
 _PIECE = 4 * 1024 * 1024

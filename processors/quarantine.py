@@ -20,7 +20,7 @@ from pyiceberg.types import DateType, IcebergType, IntegerType, LongType, Nested
 from metadata.definition import DATE_COLUMN, LINEAGE
 
 if TYPE_CHECKING:
-    from processors.decode import Rejected
+    from processors.rejects import Rejected
 
 TABLE = "quarantine.rejected_records"
 

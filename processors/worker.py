@@ -28,11 +28,12 @@ from metadata.errors import Fatal, FileRefused, WorldFault
 from metadata.ledger import FileOutcome, WrittenFile
 from metadata.rejects import bounded
 from processors.datafiles import Output, floor_time
-from processors.decode import Decoder, FileResult, RecordColumns, RejectLimits, decompress
+from processors.decode import Decoder, FileResult, RecordColumns, decompress
 from processors.dedupe import KnownKeys, known_keys
 from processors.lake import TableHandle, reading
 from processors.quarantine import COLUMNS as QUARANTINE_COLUMNS
 from processors.quarantine import record_batch as quarantine_rows
+from processors.rejects import RejectLimits
 
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask

@@ -9,7 +9,8 @@ from decoded import KEYS, define, rows_of, single_rows
 from metadata.rejects import RejectReason
 from processors import decode as decode_module
 from processors.columns import ColumnError, Columns
-from processors.decode import DecodedGroup, Decoder, RejectLimits
+from processors.decode import DecodedGroup, Decoder
+from processors.rejects import RejectLimits
 
 NUMBERS = define({"name": "x", "type": "long"}, {"name": "t", "type": "timestamp"})
 

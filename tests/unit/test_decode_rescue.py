@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from metadata.definition import UnknownFields
 from metadata.rejects import UnknownKey
 from processors import records as records_module
-from processors.decode import DecodedGroup, Decoder, RejectLimits
+from processors.decode import DecodedGroup, Decoder
+from processors.rejects import RejectLimits
 
 POINT = {"type": "struct", "fields": [{"name": "a", "type": "long"}, {"name": "j", "type": "json"}]}
 DEEP = {"type": "struct", "fields": [{"name": "p", "type": POINT}, {"name": "n", "type": "long"}]}

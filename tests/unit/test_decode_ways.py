@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from metadata.definition import UnknownFields
 from processors import column_faults, decode, records
-from processors.decode import Decoder, FileResult, RejectLimits
+from processors.decode import Decoder, FileResult
+from processors.rejects import RejectLimits
 
 POINT = {
     "type": "struct",

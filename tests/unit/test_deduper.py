@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from metadata.definition import Definition
 from metadata.definition_parsing import parse_definition
-from processors.decode import Decoder, RejectLimits
+from processors.decode import Decoder
 from processors.dedupe import KnownKeys, known_keys
+from processors.rejects import RejectLimits
 from processors.schema import arrow_schema
 
 KEYS = ["a", "b", "a:1", ":", "é", "", None]
