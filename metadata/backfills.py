@@ -7,11 +7,9 @@ steps are explained in `processors.backfill`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 
-from metadata.ledger import touch_day
 from metadata.models import Operation
-from metadata.operation_rows import OperationRows, move_operation, operation_of, unsettled_among
+from metadata.operation_rows import OperationRows, move_operation, operation_of, record_commit, unsettled_among
 from metadata.operations import Part
 from metadata.states import BatchState
 
@@ -51,10 +49,8 @@ class Backfills(OperationRows):
         """Step 5: the snapshot; the days are dirty when a summary is kept of the fields."""
         with self.database.writing() as session:
             row = operation_of(session, operation_id)
-            move_operation(row, BatchState.COMMITTED)
-            row.snapshot_id, row.committed_at, row.error = snapshot_id, self.clock.now(), None
-            for day in row.event_days or [] if summary_table is not None else []:
-                touch_day(session, str(summary_table), row.file_type, date.fromisoformat(day))
+            now = self.clock.now()
+            record_commit(session, row, now, snapshot_id=snapshot_id, summary_table=summary_table)
 
     def settle(self, operation_id: str) -> Operation:
         """Step 6: it is over."""

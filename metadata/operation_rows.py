@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import date, datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 from metadata.clock import Clock
 from metadata.database import Database
 from metadata.errors import Fatal
+from metadata.ledger import touch_day
 from metadata.models import Operation
 from metadata.states import BATCH_MOVES, BatchState
 
@@ -44,6 +46,24 @@ def operation_of(session: Session, operation_id: str) -> Operation:
     if row is None:
         raise Fatal(f"looking up operation {operation_id}: it is not in the ledger; was the ledger restored or edited?")
     return row
+
+
+def record_commit(
+    session: Session,
+    row: Operation,
+    now: datetime,
+    *,
+    snapshot_id: int | None,
+    quarantine_snapshot_id: int | None = None,
+    summary_table: str | None,
+) -> None:
+    """Step 5 of every kind: its snapshots are in their tables, the days that it touched are dirty."""
+    move_operation(row, BatchState.COMMITTED)
+    row.snapshot_id, row.quarantine_snapshot_id = snapshot_id, quarantine_snapshot_id
+    row.committed_at, row.error = now, None
+    if summary_table is not None:
+        for day in row.event_days or []:
+            touch_day(session, summary_table, row.file_type, date.fromisoformat(day))
 
 
 def move_operation(row: Operation, to: BatchState) -> None:

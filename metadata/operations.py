@@ -15,9 +15,8 @@ from sqlalchemy.orm import Session
 
 from metadata.history import note_many
 from metadata.ledger import _move_file as move_file
-from metadata.ledger import touch_day
 from metadata.models import Batch, Operation, ReplayRecord, SourceFile
-from metadata.operation_rows import OperationRows, move_operation, operation_of, unsettled_among
+from metadata.operation_rows import OperationRows, move_operation, operation_of, record_commit, unsettled_among
 from metadata.rejects import forget_replays
 from metadata.states import BatchState, FileState
 
@@ -91,13 +90,15 @@ class Operations(OperationRows):
         """
         with self.database.writing() as session:
             row, now = operation_of(session, operation_id), self.clock.now()
-            move_operation(row, BatchState.COMMITTED)
-            row.snapshot_id, row.committed_at, row.error = snapshot_id, now, None
-            row.quarantine_snapshot_id = quarantine_snapshot_id
+            record_commit(
+                session,
+                row,
+                now,
+                snapshot_id=snapshot_id,
+                quarantine_snapshot_id=quarantine_snapshot_id,
+                summary_table=summary_table,
+            )
             apply_undo(session, row, now)
-            if summary_table is not None:
-                for day in row.event_days or []:
-                    touch_day(session, summary_table, row.file_type, date.fromisoformat(day))
 
     def settle(self, operation_id: str) -> None:
         """Step 6, at its end: all files are where they belong."""

@@ -16,9 +16,8 @@ from sqlalchemy.orm import Session
 
 from metadata.errors import Fatal
 from metadata.history import note_many
-from metadata.ledger import touch_day
 from metadata.models import Batch, Operation, ReplayRecord, SourceFile
-from metadata.operation_rows import OperationRows, move_operation, operation_of, unsettled_among
+from metadata.operation_rows import OperationRows, move_operation, operation_of, record_commit, unsettled_among
 from metadata.reservations import RecordKey, by_file, count_of, release, reserve, taken_by
 from metadata.states import BatchState, FileState
 
@@ -115,13 +114,15 @@ class Replays(OperationRows):
         """Step 5: the snapshots; the files' records are counted as replayed or discarded, their days are dirty."""
         with self.database.writing() as session:
             row, now = operation_of(session, operation_id), self.clock.now()
-            move_operation(row, BatchState.COMMITTED)
-            row.snapshot_id, row.quarantine_snapshot_id = snapshot_id, quarantine_snapshot_id
-            row.committed_at, row.error = now, None
+            record_commit(
+                session,
+                row,
+                now,
+                snapshot_id=snapshot_id,
+                quarantine_snapshot_id=quarantine_snapshot_id,
+                summary_table=summary_table,
+            )
             count_taken(session, row, now)
-            if summary_table is not None:
-                for day in row.event_days or []:
-                    touch_day(session, summary_table, row.file_type, date.fromisoformat(day))
 
     def settle(self, operation_id: str) -> None:
         """Step 6: it is over."""

@@ -80,13 +80,13 @@ class Selection:
             elif value is not None:
                 parts.append(_equal(column, value))
         if self.file_ids is not None:
-            parts.append(In(FILE, sorted(self.file_ids)))  # type: ignore[call-arg,arg-type] # as above
+            parts.append(In(FILE, sorted(self.file_ids)))  # type: ignore[call-arg,arg-type] # pydantic hides its own __init__
         if self.records is not None:
             parts.append(_any([_is_record(record) for record in self.records]))
         if self.since is not None:
-            parts.append(GreaterThanOrEqual("rejected_at", self.since.isoformat()))  # type: ignore[call-arg,arg-type] # as above
+            parts.append(GreaterThanOrEqual("rejected_at", self.since.isoformat()))  # type: ignore[call-arg,arg-type] # pydantic hides its own __init__
         if self.until is not None:
-            parts.append(LessThan("rejected_at", self.until.isoformat()))  # type: ignore[call-arg,arg-type] # as above
+            parts.append(LessThan("rejected_at", self.until.isoformat()))  # type: ignore[call-arg,arg-type] # pydantic hides its own __init__
         return reduce(And, parts) if parts else AlwaysTrue()
 
 

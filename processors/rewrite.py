@@ -72,7 +72,7 @@ class Loaded:
             batch = EqualTo("_batch_id", batch_id)  # type: ignore[call-arg,arg-type] # pydantic hides its own __init__
             if file_ids is None:
                 return batch
-            return And(batch, In("_file_id", sorted(file_ids)))  # type: ignore[call-arg,arg-type] # as above
+            return And(batch, In("_file_id", sorted(file_ids)))  # type: ignore[call-arg,arg-type] # pydantic hides its own __init__
 
         parts = [one(batch_id, file_ids) for batch_id, file_ids in self.of]
         while len(parts) > 1:  # halved again and again: a chain of hundreds would nest too deep
@@ -114,7 +114,7 @@ class Records:
     def row_filter(self) -> BooleanExpression:
         """Finds the data files which may hold some."""
         batches, files = ({key.batch_id for key in self.keys}, {key.file_id for key in self.keys})
-        return And(In("_batch_id", sorted(batches)), In("_file_id", sorted(files)))  # type: ignore[call-arg,arg-type] # as above
+        return And(In("_batch_id", sorted(batches)), In("_file_id", sorted(files)))  # type: ignore[call-arg,arg-type] # pydantic hides its own __init__
 
     def mask(self, rows: pa.Table) -> Any:
         """For each row whether it is one of them; never null."""
