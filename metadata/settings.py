@@ -25,7 +25,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from metadata.errors import ConfigurationError
-from metadata.folders import Folders
+from metadata.files.folders import Folders
 
 KIB = 1024
 MIB = 1024 * 1024

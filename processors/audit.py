@@ -20,9 +20,9 @@ from typing import NamedTuple
 from metadata.books import BatchRow, FileRow, Scope, known_batches, known_files, read_books
 from metadata.clock import Clock
 from metadata.errors import FileRefused, TypeStopped, WorldFault
-from metadata.folders import Folders, name_with_id
+from metadata.files.folders import Folders, name_with_id
+from metadata.files.names import parse_name
 from metadata.ledger import Ledger
-from metadata.names import parse_name
 from metadata.registry import Registry
 from metadata.settings import Settings
 from metadata.states import FileState

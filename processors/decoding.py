@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from metadata.clock import Clock
 from metadata.definition import Definition, FileType
 from metadata.errors import Fatal, TypeStopped, WorldFault
+from metadata.files.names import parse_name
 from metadata.ledger import FileOutcome, Ledger, WrittenFile
 from metadata.models import Batch, SourceFile
-from metadata.names import parse_name
 from metadata.settings import Settings
 from processors import quarantine
 from processors.dedupe import existing_filter

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
-from metadata.moves import make_folder, sync_folder
+from metadata.files.moves import make_folder, sync_folder
 
 IMPLEMENTATION = "processors.durable_io.DurableFileIO"  #: value of PyIceberg's property `py-io-impl`
 

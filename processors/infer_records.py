@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from metadata.definition import JSON_KEY, Definition, Field, FileType
 from metadata.errors import FileRefused
-from metadata.names import Compression
+from metadata.files.names import Compression
 from processors.content import BROKEN, Content
 from processors.infer_values import words_of
 

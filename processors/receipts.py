@@ -30,11 +30,11 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from metadata.clock import Clock
 from metadata.definition import FileType
 from metadata.errors import WorldFault
-from metadata.folders import Folders, name_with_id
+from metadata.files.folders import Folders, name_with_id
+from metadata.files.moves import make_folder, sync_folder
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import Batch
-from metadata.moves import make_folder, sync_folder
 from metadata.outage import world_code
 from metadata.receipt import Rebuilding, Receipt
 from metadata.states import BatchState

@@ -39,11 +39,11 @@ import pyarrow.compute as pc
 
 from metadata.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, FileType
 from metadata.errors import FileRefused, LemonadeError, TypeStopped
+from metadata.files.names import parse_name
 from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.logs import Event, get_logger
 from metadata.models import Operation, SourceFile
-from metadata.names import parse_name
 from metadata.outage import Outage
 from metadata.replays import Kind, Replays
 from metadata.reservations import RecordKey

@@ -31,7 +31,7 @@ from pathlib import Path
 from metadata.clock import Clock
 from metadata.definition import FileType
 from metadata.errors import LemonadeError, TypeStopped, WorldFault
-from metadata.folders import move, name_with_id
+from metadata.files.folders import move, name_with_id
 from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger

@@ -18,10 +18,10 @@ from metadata.definition import FileType, ProcessingConfig, TypeStatus
 from metadata.deliveries import Verdict as DeliveryVerdict
 from metadata.deliveries import decide
 from metadata.errors import FileRefused, UsageError
-from metadata.folders import name_with_id
+from metadata.files.folders import name_with_id
+from metadata.files.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
 from metadata.ledger import Ledger
 from metadata.models import SourceFile
-from metadata.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
 from metadata.proposals import inside
 from metadata.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings

@@ -14,8 +14,8 @@ from typing import Any
 from metadata.definition import FileType, TypeStatus
 from metadata.drafts import Drafts, HeldFile, HeldPrefix
 from metadata.errors import FileRefused, LemonadeError
+from metadata.files.names import match_type, parse_name
 from metadata.logs import Event, get_logger
-from metadata.names import match_type, parse_name
 from metadata.registry import Registry, RegistrySnapshot
 from processors.infer import Draft, draft
 from processors.infer_records import Bounds, Sample, Source, gather, keys_of

@@ -18,11 +18,11 @@ from typing import Any
 
 from metadata.clock import Clock
 from metadata.errors import FileRefused, WorldFault
-from metadata.folders import Folders, reason_path
+from metadata.files.folders import Folders, reason_path
+from metadata.files.names import DataFileName, parse_name, safe_name
 from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.models import SourceFile
-from metadata.names import DataFileName, parse_name, safe_name
 from metadata.states import FileState
 from watcher.intake import name_without_id
 

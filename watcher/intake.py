@@ -26,13 +26,13 @@ from metadata.clock import Clock
 from metadata.cures import cure_for, error_json
 from metadata.definition import FileType, ProcessingConfig, TypeStatus
 from metadata.errors import FileRefused, WorldFault
-from metadata.folders import move_or_finish, name_with_id, write_reason
+from metadata.files.folders import move_or_finish, name_with_id, write_reason
+from metadata.files.moves import sync_folders
+from metadata.files.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
 from metadata.ids import new_id
 from metadata.ledger import Arrival, HeldClaim, Ledger, NewFile
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import SourceFile
-from metadata.moves import sync_folders
-from metadata.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
 from metadata.outage import DISK_FULL, world_code
 from metadata.registry import Registry, type_name_of
 from metadata.settings import Settings

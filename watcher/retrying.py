@@ -16,13 +16,13 @@ from typing import Any
 from metadata.cures import cure_for
 from metadata.definition import FileType, TypeStatus
 from metadata.errors import FileRefused, LemonadeError, UsageError
-from metadata.folders import move, reason_path
+from metadata.files.folders import move, reason_path
+from metadata.files.moves import sync_folders
+from metadata.files.names import match_type, parse_name
 from metadata.ledger import HeldClaim
 from metadata.lives import files_by_id, find_files
 from metadata.logs import Event, get_logger
 from metadata.models import SourceFile
-from metadata.moves import sync_folders
-from metadata.names import match_type, parse_name
 from metadata.states import FileState, FlushReason
 from watcher.app import App
 from watcher.flusher import FlushReport

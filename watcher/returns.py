@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metadata.errors import BytesChanged
-from metadata.folders import reason_path
+from metadata.files.folders import reason_path
 from metadata.ledger import Ledger, NewFile
 from metadata.lives import ended_like
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from metadata.errors import FileRefused
-from metadata.names import DataFileName, is_temporary, parse_name, safe_name
+from metadata.files.names import DataFileName, is_temporary, parse_name, safe_name
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

@@ -14,11 +14,11 @@ from metadata.backfills import Backfills
 from metadata.definition import FileType
 from metadata.drafts import Drafts
 from metadata.errors import UsageError, WorldFault
+from metadata.files.moves import sweep
+from metadata.files.names import match_type, parse_name
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.models import SourceFile
-from metadata.moves import sweep
-from metadata.names import match_type, parse_name
 from metadata.outage import Outage
 from metadata.registry import RegistrySnapshot
 from metadata.states import FileState, FlushReason

@@ -14,7 +14,7 @@ from metadata.built_in import BUILT_IN
 from metadata.database import Database
 from metadata.definition import TypeStatus
 from metadata.errors import ConfigurationError, FileRefused, UsageError
-from metadata.names import match_type, parse_name
+from metadata.files.names import match_type, parse_name
 from metadata.registry import Registry, get_or_create_table_metadata, type_name_of
 from metadata.settings import Settings
 from watcher.verbs_types import VERBS

@@ -11,7 +11,7 @@ import pytest
 
 from metadata.built_in import BUILT_IN
 from metadata.definition_parsing import parse_definition
-from metadata.names import is_temporary, parse_name
+from metadata.files.names import is_temporary, parse_name
 from processors.decode import Decoder
 from watcher.generator import KINDS, Generator, Kind, document, file_name, records, spoil, write_file
 

@@ -102,7 +102,7 @@ def _data_files(what: Sequence[str]) -> list[Path]:
 
 def _type_name(path: Path) -> str:
     from metadata.errors import FileRefused
-    from metadata.names import parse_name
+    from metadata.files.names import parse_name
     from metadata.registry import type_name_of
 
     try:

@@ -1,7 +1,7 @@
 """Where source files live, and the one function that moves them.
 
 The daemon, under its lock, is the only mover: look, then rename. `os.rename` replaces silently, so a taken name gets a
-short file id before its suffix first. What a move between two file systems is, `metadata.moves` says.
+short file id before its suffix first. What a move between two file systems is, `metadata.files.moves` says.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from metadata.files.moves import Moved, make_folder, relocate
 from metadata.ids import short_id
-from metadata.moves import Moved, make_folder, relocate
 
 _SUFFIX = re.compile(r"(\.(json|jsonl|ndjson)(\.(gz|zst))?|\.[^.]*)$", re.IGNORECASE)
 _NAME_MAX_BYTES = 255

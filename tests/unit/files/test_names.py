@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from metadata.definition import Definition, Field, FileType, ProcessingConfig, TypeStatus
 from metadata.errors import FileRefused
-from metadata.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
+from metadata.files.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
 
 DEFINITION = Definition(fields=(Field(name="id", type="string"),))
 
