@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from metadata.definition import TypeStatus
 from metadata.errors import ConfigurationError, UsageError
-from metadata.faults import show, unique, unknown_keys
 from metadata.type_rows import JSON_COLUMNS, BrokenType, Row, json_or_text, shown_name
-from metadata.types_file import TYPES_FILE_KEYS
+from metadata.types.definition import TypeStatus
+from metadata.types.fault_list import show, unique, unknown_keys
+from metadata.types.parse_file import TYPES_FILE_KEYS
 
 FORMAT = "lemonade_types"
 """The document's first key; its value is the format's number."""

@@ -8,9 +8,9 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from metadata.database import Database
-from metadata.definition import Definition
 from metadata.models import SourceFile, UnknownField
 from metadata.states import FileState
+from metadata.types.definition import Definition
 
 MANY_RECORDS = 100
 MIN_RECORDS, MIN_SHARE = 10, 0.01

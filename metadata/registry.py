@@ -20,13 +20,10 @@ from sqlalchemy import LargeBinary, Text, cast, insert, select, type_coerce, upd
 from sqlalchemy.orm import Session
 
 from metadata import versions
-from metadata.built_in import BUILT_IN
 from metadata.clock import Clock, SystemClock
 from metadata.database import Database
-from metadata.definition import FileType, TypeStatus, table_identifier
 from metadata.drafts import DRAFT_COLUMNS, draft_of
 from metadata.errors import ConfigurationError, UsageError
-from metadata.evolution import Change
 from metadata.exchange import document_of, types_of
 from metadata.models import SchemaVersion, TableMetadata
 from metadata.settings import Settings
@@ -49,7 +46,10 @@ from metadata.type_rows import (
     status_of,
     version_of,
 )
-from metadata.types_file import conflicts, parse_type, storable
+from metadata.types.built_in import BUILT_IN
+from metadata.types.changes import Change
+from metadata.types.definition import FileType, TypeStatus, table_identifier
+from metadata.types.parse_file import conflicts, parse_type, storable
 from metadata.updates import UNRECORDED, Update, planned
 
 __all__ = ["BrokenType", "Registry", "RegistrySnapshot", "get_or_create_table_metadata", "type_name_of"]
@@ -126,7 +126,7 @@ class Registry:
             return self._planned(session, file_type, raw)
 
     def update(self, file_type: str, raw: Mapping[str, Any], *, version: int | None = None) -> FileType:
-        """Change what may change; what that is, `metadata.evolution` says.
+        """Change what may change; what that is, `metadata.types.changes` says.
 
         Keys that `raw` leaves out stay as they are. A change of the schema is a new version of it, on record with its
         changes. Raises ConfigurationError with every reason when something may not be changed, and UsageError when

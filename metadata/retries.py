@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from metadata.definition import FileType
 from metadata.errors import BatchFault, BytesChanged, Fatal, FileRefused, TypeStopped, UnknownOutcome, WorldFault
 from metadata.logs import Severity
 from metadata.settings import Settings
+from metadata.types.definition import FileType
 
 _MOST_DOUBLINGS = 32  # more would only make a larger number that the longest wait cuts
 

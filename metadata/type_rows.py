@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from metadata.definition import FileType, TypeStatus
 from metadata.errors import ConfigurationError, UsageError
 from metadata.models import TableMetadata
-from metadata.types_file import TYPES_FILE_KEYS, conflicts, parse_type
+from metadata.types.definition import FileType, TypeStatus
+from metadata.types.parse_file import TYPES_FILE_KEYS, conflicts, parse_type
 
 JSON_COLUMNS = ("filename_patterns", "schema_definition", "processing_config")
 COLUMNS = tuple(column.name for column in TableMetadata.__table__.columns)

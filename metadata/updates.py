@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from metadata.definition import Definition, FileType
 from metadata.errors import ConfigurationError
-from metadata.evolution import Change, diff, is_new_version, refusals, with_former_names
 from metadata.models import SchemaVersion
-from metadata.types_file import parse_type
+from metadata.types.changes import Change, diff, is_new_version, refusals, with_former_names
+from metadata.types.definition import Definition, FileType
+from metadata.types.parse_file import parse_type
 from metadata.versions import definitions
 
 UNRECORDED = "not recorded when it was made: somebody changed the type with SQL"

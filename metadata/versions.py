@@ -13,10 +13,10 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from metadata.definition import Definition
-from metadata.definition_parsing import parse_definition
 from metadata.errors import ConfigurationError
 from metadata.models import SchemaVersion
+from metadata.types.definition import Definition
+from metadata.types.parse_definition import parse_definition
 
 
 def record(

@@ -33,13 +33,13 @@ from pyiceberg.table import FileScanTask, Table, WriteTask
 
 from metadata.backfills import Backfills
 from metadata.clock import Clock
-from metadata.definition import RESCUED, Definition, Field, FileType
 from metadata.errors import Fatal, LemonadeError, TypeStopped
 from metadata.ids import new_id
 from metadata.logs import Event, get_logger
 from metadata.models import Operation
 from metadata.operations import Part
 from metadata.states import BatchState
+from metadata.types.definition import RESCUED, Definition, Field, FileType
 from processors.decode import Decoder
 from processors.lake import Lake, TableHandle
 from processors.rewrite import FEW_BYTES, Rest, Rewriter, bins, days_in, partition_of, write_data_files

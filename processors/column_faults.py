@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from metadata.definition import Field, decimal_digits
-from metadata.json_values import fit_decimal
 from metadata.reject_codes import RejectCode
+from metadata.types.definition import Field, decimal_digits
+from metadata.types.json_values import fit_decimal
 from processors.columns import FAULTS, ColumnError, Columns, column_code
 
 _CHUNK = 64  # records: faults that the column does not name are looked for in so many at a time

@@ -18,10 +18,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from metadata.definition import Definition, Field, FieldType, decimal_digits
-from metadata.faults import show
-from metadata.json_values import EPOCH_MICROSECONDS, EPOCH_RANGE, cut_fraction, fit_decimal
 from metadata.reject_codes import RejectCode
+from metadata.types.definition import Definition, Field, FieldType, decimal_digits
+from metadata.types.fault_list import show
+from metadata.types.json_values import EPOCH_MICROSECONDS, EPOCH_RANGE, cut_fraction, fit_decimal
 from processors.constraints import Constraints
 from processors.schema import NULL, arrow_type, json_type
 

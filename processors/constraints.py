@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from metadata.constraints import Constraint, Limit, limits
-from metadata.definition import Field
+from metadata.types.constraints import Constraint, Limit, limits
+from metadata.types.definition import Field
 from processors.schema import arrow_type
 
 Mask = Callable[[pa.Array], pa.Array]

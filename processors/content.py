@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from metadata.definition import JSON_KEY, Definition
 from metadata.errors import FileRefused
+from metadata.types.definition import JSON_KEY, Definition
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises on text that is no JSON; a ValidationError is a DecodeError too."""

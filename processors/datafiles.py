@@ -22,9 +22,9 @@ from pyiceberg.partitioning import PartitionField, PartitionFieldValue, Partitio
 from pyiceberg.table import WriteTask
 from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform
 
-from metadata.definition import DATE_COLUMN
 from metadata.errors import Fatal, WorldFault
 from metadata.outage import world_code
+from metadata.types.definition import DATE_COLUMN
 from processors.lake import TableHandle
 
 _MIB = 1024 * 1024

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from metadata.definition import Definition, UnknownFields
 from metadata.errors import FileRefused
 from metadata.reject_codes import RejectCode
 from metadata.rejects import RejectReason, UnknownKey
+from metadata.types.definition import Definition, UnknownFields
 from processors.column_faults import Fault, TooLarge, sound_columns
 from processors.columns import Columns
 from processors.records import RecordReader, Records

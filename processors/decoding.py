@@ -8,12 +8,12 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from metadata.clock import Clock
-from metadata.definition import Definition, FileType
 from metadata.errors import Fatal, TypeStopped, WorldFault
 from metadata.files.names import parse_name
 from metadata.ledger import FileOutcome, Ledger, WrittenFile
 from metadata.models import Batch, SourceFile
 from metadata.settings import Settings
+from metadata.types.definition import Definition, FileType
 from processors import quarantine
 from processors.dedupe import existing_filter
 from processors.lake import Lake, TableHandle

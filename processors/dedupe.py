@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, In
 from pyiceberg.io.pyarrow import ArrowScan
 
-from metadata.definition import DATE_COLUMN, LINEAGE, Definition, ProcessingConfig
 from metadata.reject_codes import RejectCode
+from metadata.types.definition import DATE_COLUMN, LINEAGE, Definition, ProcessingConfig
 from processors.column_faults import Fault
 from processors.schema import arrow_type
 

@@ -18,7 +18,7 @@ from pyiceberg.schema import Schema, promote
 from pyiceberg.table import Transaction
 from pyiceberg.types import DecimalType, IcebergType, ListType, MapType, NestedField, StructType
 
-from metadata.definition import DATE_COLUMN, Definition
+from metadata.types.definition import DATE_COLUMN, Definition
 
 FORMER_NAMES = "lemonade.former-names"
 """Table property: JSON object of the names that columns had before, and the names that they have now."""

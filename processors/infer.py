@@ -16,8 +16,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from metadata.definition import DATE_COLUMN, Definition, UnknownFields
-from metadata.definition_parsing import parse_definition
+from metadata.types.definition import DATE_COLUMN, Definition, UnknownFields
+from metadata.types.parse_definition import parse_definition
 from processors.content import BROKEN
 from processors.decode import Decoder
 from processors.infer_names import column_names

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from metadata.definition import DATE_COLUMN, LINEAGE, NAME, RESCUED
+from metadata.types.definition import DATE_COLUMN, LINEAGE, NAME, RESCUED
 
 _NAME_CHARS = 60
 _TAKEN = (DATE_COLUMN, *LINEAGE, RESCUED)

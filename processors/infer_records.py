@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from metadata.definition import JSON_KEY, Definition, Field, FileType
 from metadata.errors import FileRefused
 from metadata.files.names import Compression
+from metadata.types.definition import JSON_KEY, Definition, Field, FileType
 from processors.content import BROKEN, Content
 from processors.infer_values import words_of
 

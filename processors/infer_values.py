@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from metadata.definition import NAME, FieldType
+from metadata.types.definition import NAME, FieldType
 
 MAX_DEPTH = 8
 """Levels of objects and lists that a draft spells out; what is below is `json`."""

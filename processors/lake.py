@@ -38,10 +38,10 @@ from pyiceberg.table.update.snapshot import UpdateSnapshot, _SnapshotProducer
 from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
-from metadata.definition import Definition, FileType
 from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
 from metadata.outage import world_code
 from metadata.settings import Settings
+from metadata.types.definition import Definition, FileType
 from processors.durable_io import IMPLEMENTATION
 from processors.evolve import Evolution, FormerNames, apply, evolution, former_names, version_property
 from processors.landing import (

@@ -24,8 +24,8 @@ from pyiceberg.table.snapshots import ancestors_of
 from pyiceberg.types import DateType
 
 from metadata.books import Scope
-from metadata.definition import DATE_COLUMN
 from metadata.errors import Busy, TypeStopped
+from metadata.types.definition import DATE_COLUMN
 from processors.lake import Lake
 
 if TYPE_CHECKING:

@@ -38,7 +38,6 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from metadata.clock import Clock
-from metadata.definition import Definition, FileType
 from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ids import new_id
 from metadata.ledger import Ledger
@@ -50,6 +49,7 @@ from metadata.receipt import Receipt
 from metadata.retries import Destination, policy_for
 from metadata.settings import Settings
 from metadata.states import BatchState, FileState, FlushReason
+from metadata.types.definition import Definition, FileType
 from processors.attempts import Again, GiveUp, Halve, after, is_poison
 from processors.batch_log import (
     tell_again,

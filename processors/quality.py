@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 
-from metadata.definition import DATE_COLUMN, LINEAGE
+from metadata.types.definition import DATE_COLUMN, LINEAGE
 from processors.lake import Lake
 from processors.quarantine import TABLE as QUARANTINE
 from processors.quarantine import raw_of

@@ -17,7 +17,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, IcebergType, IntegerType, LongType, NestedField, StringType, TimestamptzType
 
-from metadata.definition import DATE_COLUMN, LINEAGE
+from metadata.types.definition import DATE_COLUMN, LINEAGE
 
 if TYPE_CHECKING:
     from processors.rejects import Rejected

@@ -6,8 +6,8 @@ import re
 
 import msgspec
 
-from metadata.definition import Definition, Field
 from metadata.reject_codes import RejectCode
+from metadata.types.definition import Definition, Field
 from processors.columns import OUT_OF_RANGE
 
 _PATH = re.compile(r" - at `(?:key` in `)?\$(.*)`$")

@@ -28,7 +28,6 @@ from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from metadata.clock import Clock
-from metadata.definition import FileType
 from metadata.errors import WorldFault
 from metadata.files.folders import Folders, name_with_id
 from metadata.files.moves import make_folder, sync_folder
@@ -38,6 +37,7 @@ from metadata.models import Batch
 from metadata.outage import world_code
 from metadata.receipt import Rebuilding, Receipt
 from metadata.states import BatchState
+from metadata.types.definition import FileType
 from processors import quarantine
 from processors.lake import Lake, LandingState
 from processors.landing import derived_snapshot_id

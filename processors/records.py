@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from metadata.definition import Definition, UnknownFields
 from metadata.reject_codes import RejectCode
+from metadata.types.definition import Definition, UnknownFields
 from processors.column_faults import bad_text
 from processors.content import BROKEN, Content, first_fault
 from processors.reasons import Reasons

@@ -28,9 +28,9 @@ from pyiceberg.expressions import (
 )
 from pyiceberg.io.pyarrow import ArrowScan
 
-from metadata.definition import DATE_COLUMN, LINEAGE
 from metadata.errors import UsageError
 from metadata.reservations import RecordKey
+from metadata.types.definition import DATE_COLUMN, LINEAGE
 from processors.lake import Lake
 from processors.quarantine import TABLE
 from processors.rewrite import Records

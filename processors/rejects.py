@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from metadata.definition import Field
 from metadata.rejects import RejectReason
+from metadata.types.definition import Field
 
 _REASON_CHARACTERS = 500  # a key of the record may stand in it, and that can be of any length
 

@@ -37,7 +37,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from metadata.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, FileType
 from metadata.errors import FileRefused, LemonadeError, TypeStopped
 from metadata.files.names import parse_name
 from metadata.ids import new_id
@@ -49,6 +48,7 @@ from metadata.replays import Kind, Replays
 from metadata.reservations import RecordKey
 from metadata.settings import Settings
 from metadata.states import BatchState
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, FileType
 from processors.datafiles import Output, floor_time
 from processors.decode import Decoder, decompress
 from processors.dedupe import KnownKeys, existing_filter, known_keys

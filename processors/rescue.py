@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from metadata.definition import Definition, FieldType
 from metadata.rejects import UnknownKey
+from metadata.types.definition import Definition, FieldType
 
 _KEYS_REPORTED = 100
 _KEYS_COUNTED = 1000  # a hostile file has another key in each record

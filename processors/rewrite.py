@@ -26,13 +26,13 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.types import StringType, TimestamptzType
 
 from metadata.clock import Clock
-from metadata.definition import LINEAGE, FileType
 from metadata.errors import BatchFault, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ids import new_id
 from metadata.models import SourceFile
 from metadata.reservations import RecordKey
 from metadata.retries import policy_for
 from metadata.settings import Settings
+from metadata.types.definition import LINEAGE, FileType
 from processors.datafiles import PathKey
 from processors.lake import Lake, TableHandle
 

@@ -37,7 +37,7 @@ from pyiceberg.types import (
     UUIDType,
 )
 
-from metadata.definition import (
+from metadata.types.definition import (
     DATE_COLUMN,
     LINEAGE,
     RESCUED,
@@ -47,7 +47,7 @@ from metadata.definition import (
     ProcessingConfig,
     decimal_digits,
 )
-from metadata.json_values import EPOCH_MICROSECONDS, EPOCH_RANGE, json_text
+from metadata.types.json_values import EPOCH_MICROSECONDS, EPOCH_RANGE, json_text
 
 NULL = b"null"
 """What a column of raw JSON holds where its key is missing."""

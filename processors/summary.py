@@ -28,9 +28,9 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType, NestedField, TimestamptzType
 
 from metadata.clock import Clock
-from metadata.definition import Definition, FileType, SummaryConfig
 from metadata.errors import UsageError
 from metadata.ledger import Ledger
+from metadata.types.definition import Definition, FileType, SummaryConfig
 from processors.evolve import former_names
 from processors.lake import Lake, TableHandle
 from processors.schema import iceberg_schema

@@ -29,7 +29,6 @@ from functools import partial
 from pathlib import Path
 
 from metadata.clock import Clock
-from metadata.definition import FileType
 from metadata.errors import LemonadeError, TypeStopped, WorldFault
 from metadata.files.folders import move, name_with_id
 from metadata.ids import new_id
@@ -39,6 +38,7 @@ from metadata.models import Batch, Operation, SourceFile
 from metadata.operations import Operations, Part
 from metadata.outage import Outage
 from metadata.states import BatchState, FileState
+from metadata.types.definition import FileType
 from processors.lake import Lake
 from processors.landing import derived_snapshot_id
 from processors.operation_receipts import OperationReceipts

@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
 
-from metadata.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
 from metadata.errors import Fatal, FileRefused, WorldFault
 from metadata.ledger import FileOutcome, WrittenFile
 from metadata.rejects import bounded
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
 from processors.datafiles import Output, floor_time
 from processors.decode import Decoder, FileResult, RecordColumns, decompress
 from processors.dedupe import KnownKeys, known_keys

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from metadata.definition import Definition
-from metadata.definition_parsing import parse_definition
+from metadata.types.definition import Definition
+from metadata.types.parse_definition import parse_definition
 from processors.decode import DecodedGroup, DecodedRecords
 
 KEYS = ("things",)

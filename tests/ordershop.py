@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from workshop import Workshop
 
-from metadata.definition import FileType
 from metadata.errors import BatchFault
 from metadata.settings import Settings
+from metadata.types.definition import FileType
 from processors.query import QueryEngine
 from watcher.verbs import do
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metadata.definition import DATE_COLUMN, LINEAGE, RESCUED, FileType
 from metadata.errors import UsageError
 from metadata.proposals import Unknown, inside, unknown_keys
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, FileType
 from watcher.app import App
 
 _VALUES = 10_000

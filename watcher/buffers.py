@@ -12,10 +12,10 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
-from metadata.definition import FileType
 from metadata.ledger import Ledger
 from metadata.settings import Settings
 from metadata.states import FlushReason
+from metadata.types.definition import FileType
 
 _SUSPECT_DEATHS = 2
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from metadata.definition import FileType, ProcessingConfig, TypeStatus
 from metadata.deliveries import Verdict as DeliveryVerdict
 from metadata.deliveries import decide
 from metadata.errors import FileRefused, UsageError
@@ -26,6 +25,7 @@ from metadata.proposals import inside
 from metadata.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings
 from metadata.states import FileState
+from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
 from processors.decode import Decoder, FileResult, decompress
 from processors.infer import Draft, draft, propose
 from processors.infer_records import Bounds, Source, gather, keys_of, type_keys

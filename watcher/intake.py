@@ -24,7 +24,6 @@ from pathlib import Path
 
 from metadata.clock import Clock
 from metadata.cures import cure_for, error_json
-from metadata.definition import FileType, ProcessingConfig, TypeStatus
 from metadata.errors import FileRefused, WorldFault
 from metadata.files.folders import move_or_finish, name_with_id, write_reason
 from metadata.files.moves import sync_folders
@@ -37,6 +36,7 @@ from metadata.outage import DISK_FULL, world_code
 from metadata.registry import Registry, type_name_of
 from metadata.settings import Settings
 from metadata.states import FileState
+from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
 from watcher.observer import Nominations
 from watcher.returns import mark_returned
 from watcher.settling import (

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from metadata.definition import FileType
 from metadata.errors import TypeStopped
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
@@ -17,6 +16,7 @@ from metadata.models import Batch, Operation
 from metadata.operation_receipt import OperationReceipt
 from metadata.registry import Registry
 from metadata.states import BatchState
+from metadata.types.definition import FileType
 from processors.backfill import Backfill
 from processors.lake import LandingState
 from processors.microbatch import BatchResult, MicroBatches

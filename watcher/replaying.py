@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from metadata.definition import FileType, TypeStatus
 from metadata.errors import BatchFault, TypeStopped, UsageError
 from metadata.lives import find_files
 from metadata.replays import Kind
 from metadata.reservations import RecordKey
+from metadata.types.definition import FileType, TypeStatus
 from processors.rejected import Chunk, RecordId, RejectedRecords, Selection
 from processors.replay import CHUNK_BYTES, CHUNK_RECORDS, Replay, Taken
 from watcher.app import App

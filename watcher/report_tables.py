@@ -10,9 +10,9 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from metadata.definition import RESCUED, Dedupe, FileType
 from metadata.errors import ConfigurationError, LemonadeError
 from metadata.reporting import Fingerprint, Period
+from metadata.types.definition import RESCUED, Dedupe, FileType
 from watcher.report_values import NullRate, Rescue
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from metadata.cures import cure_for
-from metadata.definition import FileType, TypeStatus
 from metadata.errors import FileRefused, LemonadeError, UsageError
 from metadata.files.folders import move, reason_path
 from metadata.files.moves import sync_folders
@@ -24,6 +23,7 @@ from metadata.lives import files_by_id, find_files
 from metadata.logs import Event, get_logger
 from metadata.models import SourceFile
 from metadata.states import FileState, FlushReason
+from metadata.types.definition import FileType, TypeStatus
 from watcher.app import App
 from watcher.flusher import FlushReport
 from watcher.intake import GROUP_FILES, ScanResult, digest_file

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from metadata.definition import FileType
 from metadata.registry import Registry
+from metadata.types.definition import FileType
 
 
 def _add(registry: Registry, arguments: dict[str, Any]) -> dict[str, Any]:

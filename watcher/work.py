@@ -11,7 +11,6 @@ from datetime import date, timedelta
 from typing import Any
 
 from metadata.backfills import Backfills
-from metadata.definition import FileType
 from metadata.drafts import Drafts
 from metadata.errors import UsageError, WorldFault
 from metadata.files.moves import sweep
@@ -22,6 +21,7 @@ from metadata.models import SourceFile
 from metadata.outage import Outage
 from metadata.registry import RegistrySnapshot
 from metadata.states import FileState, FlushReason
+from metadata.types.definition import FileType
 from processors.audit import Audit, audit
 from processors.backfill import Backfill
 from processors.microbatch import MicroBatches

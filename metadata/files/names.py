@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Literal, cast
 
-from metadata.definition import FileType, TypeStatus
 from metadata.errors import FileRefused
+from metadata.types.definition import FileType, TypeStatus
 
 Suffix = Literal["json", "jsonl", "ndjson"]
 Compression = Literal["gz", "zst"]

@@ -19,8 +19,8 @@ from conftest import make_settings
 from halfway import MOMENTS
 from inprocess import InProcessRunner
 
-from metadata.built_in import BUILT_IN
 from metadata.states import FileState, FlushReason
+from metadata.types.built_in import BUILT_IN
 from watcher.app import App
 from watcher.verbs import do
 from watcher.work import Work

@@ -13,10 +13,10 @@ from ordershop import COUNT, ID, NOTE, PRICE, TABLE, Orders, fault
 from unsparked import TICKS, Unsparked, tick
 
 from metadata.backfills import Backfills
-from metadata.definition import FileType
 from metadata.errors import Busy, UsageError
 from metadata.settings import Settings
 from metadata.states import FlushReason
+from metadata.types.definition import FileType
 from processors.lake import Lake
 from watcher.adopting import proposals, with_adopted
 from watcher.commands.types import types

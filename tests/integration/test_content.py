@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from metadata.config_parsing import parse_config
-from metadata.definition_parsing import parse_definition
 from metadata.ledger import FileOutcome
 from metadata.reject_codes import RejectCode
 from metadata.settings import Settings
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
 from processors import quarantine
 from processors.lake import Lake
 from processors.schema import iceberg_schema, partition_spec

@@ -21,11 +21,11 @@ from command import Lemonade
 from conftest import make_settings
 from pyiceberg.table import Table
 
-from metadata.config_parsing import parse_config
-from metadata.definition import Definition
-from metadata.definition_parsing import parse_definition
 from metadata.errors import LemonadeError, UsageError
 from metadata.settings import Settings
+from metadata.types.definition import Definition
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
 from processors.lake import Lake
 from processors.query import QueryEngine, split_statements
 from processors.schema import arrow_schema, iceberg_schema, partition_spec

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from handclock import HandClock
 
-from metadata.built_in import BUILT_IN
 from metadata.database import Database
-from metadata.definition import TypeStatus
 from metadata.errors import ConfigurationError, FileRefused, UsageError
 from metadata.files.names import match_type, parse_name
 from metadata.registry import Registry, get_or_create_table_metadata, type_name_of
 from metadata.settings import Settings
+from metadata.types.built_in import BUILT_IN
+from metadata.types.definition import TypeStatus
 from watcher.verbs_types import VERBS
 
 FIELDS = [{"name": "id", "type": "string", "nullable": False}, {"name": "at", "type": "timestamp"}]

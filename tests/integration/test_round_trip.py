@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from metadata.config_parsing import parse_config
-from metadata.definition import PLAIN_TYPES
-from metadata.definition_parsing import parse_definition
 from metadata.settings import Settings
+from metadata.types.definition import PLAIN_TYPES
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
 from processors import quarantine
 from processors.lake import Lake
 from processors.query import QueryEngine

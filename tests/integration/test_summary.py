@@ -11,17 +11,17 @@ import pyarrow as pa
 import pytest
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
-from metadata.built_in import BUILT_IN
 from metadata.clock import SystemClock
-from metadata.config_parsing import parse_config
 from metadata.database import Database
-from metadata.definition import FileType, TypeStatus, table_identifier
-from metadata.definition_parsing import parse_definition
 from metadata.errors import UsageError
 from metadata.ids import new_id
 from metadata.ledger import Ledger, touch_day
 from metadata.models import Base, SummaryDay
 from metadata.settings import Settings
+from metadata.types.built_in import BUILT_IN
+from metadata.types.definition import FileType, TypeStatus, table_identifier
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
 from processors import summary as module
 from processors.lake import Lake
 from processors.schema import iceberg_schema, partition_spec

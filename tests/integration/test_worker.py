@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from metadata.config_parsing import parse_config
-from metadata.definition import Definition, ProcessingConfig
-from metadata.definition_parsing import parse_definition
 from metadata.errors import Fatal, WorldFault
 from metadata.ledger import FileOutcome
 from metadata.settings import Settings
+from metadata.types.definition import Definition, ProcessingConfig
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
 from processors import datafiles, quarantine, worker
 from processors.lake import Lake
 from processors.schema import iceberg_schema, partition_spec

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metadata.definition import FileType, ProcessingConfig, TypeStatus
 from metadata.settings import Settings
 from metadata.states import FlushReason
+from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
 from watcher.buffers import Buffer, Buffers, Waiting, by_deaths, cut, due
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

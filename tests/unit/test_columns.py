@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from metadata.definition_parsing import parse_definition
+from metadata.types.parse_definition import parse_definition
 from processors.columns import ColumnError, Columns
 from processors.schema import decoder_type
 

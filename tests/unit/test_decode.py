@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metadata.built_in import BUILT_IN
-from metadata.definition import Definition
-from metadata.definition_parsing import parse_definition
 from metadata.errors import FileRefused
-from metadata.json_values import cut_fraction
+from metadata.types.built_in import BUILT_IN
+from metadata.types.definition import Definition
+from metadata.types.json_values import cut_fraction
+from metadata.types.parse_definition import parse_definition
 from processors import decode as decode_module
 from processors.decode import Decoded, Decoder, decompress
 from processors.schema import arrow_schema

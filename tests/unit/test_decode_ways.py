@@ -10,7 +10,7 @@ from decoded import KEYS, define, rows_of, single_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metadata.definition import UnknownFields
+from metadata.types.definition import UnknownFields
 from processors import column_faults, decode, records
 from processors.decode import Decoder, FileResult
 from processors.rejects import RejectLimits

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metadata.definition import Definition
-from metadata.definition_parsing import parse_definition
+from metadata.types.definition import Definition
+from metadata.types.parse_definition import parse_definition
 from processors.decode import Decoder
 from processors.dedupe import KnownKeys, known_keys
 from processors.rejects import RejectLimits

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from metadata.built_in import BUILT_IN
-from metadata.definition_parsing import parse_definition
 from metadata.files.names import is_temporary, parse_name
+from metadata.types.built_in import BUILT_IN
+from metadata.types.parse_definition import parse_definition
 from processors.decode import Decoder
 from watcher.generator import KINDS, Generator, Kind, document, file_name, records, spoil, write_file
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metadata.definition import FileType, TypeStatus
-from metadata.definition_parsing import parse_definition
 from metadata.errors import ConfigurationError, FileRefused
-from metadata.types_file import parse_type
+from metadata.types.definition import FileType, TypeStatus
+from metadata.types.parse_definition import parse_definition
+from metadata.types.parse_file import parse_type
 from processors.decode import Decoder
 from processors.infer import MAX_FIELDS, MIN_RECORDS, SURE_RECORDS, Draft, as_json, draft, propose
 from processors.infer_records import Bounds, Sample, Source, find, gather, type_keys

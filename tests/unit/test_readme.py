@@ -22,7 +22,6 @@ import pytest
 
 from metadata.clock import SystemClock
 from metadata.database import Database
-from metadata.definition import PLAIN_TYPES, TypeStatus
 from metadata.logs import Event, Severity
 from metadata.models import Base
 from metadata.registry import Registry
@@ -30,7 +29,8 @@ from metadata.reject_codes import RejectCode
 from metadata.retries import policies
 from metadata.settings import Settings, settings_table
 from metadata.states import BatchState, FileState
-from metadata.types_file import parse_type
+from metadata.types.definition import PLAIN_TYPES, TypeStatus
+from metadata.types.parse_file import parse_type
 from watcher import cli
 
 ROOT = Path(__file__).resolve().parents[2]

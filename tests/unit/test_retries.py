@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from metadata import errors
-from metadata.config_parsing import parse_config
-from metadata.definition import FileType, ProcessingConfig, RetryConfig, TypeStatus
-from metadata.definition_parsing import parse_definition
 from metadata.errors import BatchFault, ConfigurationError, Fatal, FileRefused, UnknownOutcome, WorldFault
 from metadata.logs import Severity
 from metadata.retries import Destination, policies, policy_for
 from metadata.settings import Settings
+from metadata.types.definition import FileType, ProcessingConfig, RetryConfig, TypeStatus
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
 
 SETTINGS = Settings.load({}, None)
 

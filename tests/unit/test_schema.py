@@ -15,9 +15,9 @@ from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import WriteTask
 from pyiceberg.types import StringType, TimestamptzType
 
-from metadata.config_parsing import parse_config
-from metadata.definition import LINEAGE, PLAIN_TYPES, RESCUED, Definition, ProcessingConfig
-from metadata.definition_parsing import parse_definition
+from metadata.types.definition import LINEAGE, PLAIN_TYPES, RESCUED, Definition, ProcessingConfig
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
 from processors.decode import Decoder
 from processors.schema import arrow_schema, decoder_type, iceberg_schema, partition_spec
 

@@ -158,7 +158,7 @@ def _joined(names: Any) -> str:
 
 
 def _show_fields(definition: dict[str, Any]) -> None:
-    from metadata.constraints import Constraint
+    from metadata.types.constraints import Constraint
 
     keys = definition.get("primary_key") or []
     lines = []

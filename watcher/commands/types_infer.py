@@ -12,7 +12,7 @@ import click
 from watcher.commands.show import JSON_OPTION, print_json, shown, table_lines
 
 if TYPE_CHECKING:
-    from metadata.definition import FileType
+    from metadata.types.definition import FileType
     from processors.infer import Draft
     from watcher.app import App
 
@@ -48,8 +48,8 @@ def _print(made: Draft) -> None:
 
 
 def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | None) -> Draft:
-    from metadata.definition import file_type_name
     from metadata.errors import UsageError
+    from metadata.types.definition import file_type_name
     from processors.infer import draft
     from processors.infer_records import Bounds, gather, keys_of
     from watcher.checking import source_of

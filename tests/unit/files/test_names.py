@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metadata.definition import Definition, Field, FileType, ProcessingConfig, TypeStatus
 from metadata.errors import FileRefused
 from metadata.files.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
+from metadata.types.definition import Definition, Field, FileType, ProcessingConfig, TypeStatus
 
 DEFINITION = Definition(fields=(Field(name="id", type="string"),))
 

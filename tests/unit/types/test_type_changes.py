@@ -19,11 +19,11 @@ from pyiceberg.types import (
     StructType,
 )
 
-from metadata.definition import Definition, FileType, TypeStatus
-from metadata.definition_parsing import parse_definition
 from metadata.errors import ConfigurationError
-from metadata.evolution import Change, diff, is_new_version, refusals, with_former_names
-from metadata.types_file import parse_type
+from metadata.types.changes import Change, diff, is_new_version, refusals, with_former_names
+from metadata.types.definition import Definition, FileType, TypeStatus
+from metadata.types.parse_definition import parse_definition
+from metadata.types.parse_file import parse_type
 from processors.evolve import FORMER_NAMES, Evolution, Step, evolution
 
 ID: dict[str, Any] = {"name": "id", "type": "long", "nullable": False}

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import msgspec
 
-from metadata.definition import FieldType, decimal_digits
-from metadata.faults import is_int, show
+from metadata.types.definition import FieldType, decimal_digits
+from metadata.types.fault_list import is_int, show
 
 EPOCH_RANGE = (-62_135_596_800, 253_402_300_799)
 """The years 1 to 9999, in seconds since 1970: the times that a timestamp can be."""

@@ -1,6 +1,6 @@
 """What a file type is: its fields, names and processing; pure values.
 
-`metadata.definition_parsing` and `metadata.config_parsing` are the only makers of checked values, and they say every
+`metadata.types.parse_definition` and `metadata.types.parse_config` are the only makers of checked values, and they say every
 fault at once. Types of fields are Iceberg's, written as Iceberg writes them in JSON, and `json` for "any value, kept as
 JSON text".
 """
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from metadata.deliveries import DeliveryPolicy, OnRedelivery, OnSameContent
 from metadata.errors import ConfigurationError
-from metadata.faults import show
+from metadata.types.fault_list import show
 
 DATE_COLUMN = "date"
 LINEAGE = ("_source_file", "_file_id", "_record_no", "_batch_id")
@@ -103,7 +103,7 @@ class Field(_Value):
 
 
 class Definition(_Value):
-    """The records of a type, as parsed and checked by `metadata.definition_parsing`."""
+    """The records of a type, as parsed and checked by `metadata.types.parse_definition`."""
 
     fields: tuple[Field, ...]
     primary_key: tuple[str, ...] = ()

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from metadata.built_in import BUILT_IN
-from metadata.config_parsing import parse_config
-from metadata.definition import Definition, ProcessingConfig, file_type_name, table_identifier
-from metadata.definition_parsing import parse_definition
 from metadata.errors import ConfigurationError
-from metadata.json_values import fit_decimal
+from metadata.types.built_in import BUILT_IN
+from metadata.types.definition import Definition, ProcessingConfig, file_type_name, table_identifier
+from metadata.types.json_values import fit_decimal
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
 
 SEED = {
     "fields": [

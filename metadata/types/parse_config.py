@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metadata.definition import (
+from metadata.deliveries import OnRedelivery, OnSameContent
+from metadata.errors import ConfigurationError
+from metadata.types.definition import (
     DATE_COLUMN,
     TRANSFORM,
     TYPE_NAME,
@@ -16,9 +18,7 @@ from metadata.definition import (
     SummaryConfig,
     UnknownFields,
 )
-from metadata.deliveries import OnRedelivery, OnSameContent
-from metadata.errors import ConfigurationError
-from metadata.faults import is_int, name_list, one_of, show, show_type, unique, unknown_keys
+from metadata.types.fault_list import is_int, name_list, one_of, show, show_type, unique, unknown_keys
 
 
 def parse_config(raw: object, partition_column: str | None, definition: Definition) -> ProcessingConfig:

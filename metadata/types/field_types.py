@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metadata.definition import NAME, PLAIN_TYPES, FieldType, decimal_digits
-from metadata.faults import flag, show, unique, unknown_keys
+from metadata.types.definition import NAME, PLAIN_TYPES, FieldType, decimal_digits
+from metadata.types.fault_list import flag, show, unique, unknown_keys
 
 _OTHER_NAMES = {
     "timestamptz": 'use "timestamp": it is stored as timestamptz, in UTC',

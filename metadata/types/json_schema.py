@@ -1,7 +1,7 @@
 """The JSON Schema of types files, so that editors complete and check them.
 
 It says what stands where; what depends on other parts of the file (a partition's field, a default's type) only
-`metadata.types_file` knows.
+`metadata.types.parse_file` knows.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from metadata.definition import DECIMAL, NAME, PLAIN_TYPES, TRANSFORM, TYPE_NAME, Dedupe, UnknownFields
 from metadata.deliveries import OnRedelivery, OnSameContent
-from metadata.json_values import EPOCH_MICROSECONDS
+from metadata.types.definition import DECIMAL, NAME, PLAIN_TYPES, TRANSFORM, TYPE_NAME, Dedupe, UnknownFields
+from metadata.types.json_values import EPOCH_MICROSECONDS
 
 _Schema = dict[str, Any]
 

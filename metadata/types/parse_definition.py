@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metadata.constraints import broken_limit, check_constraints
-from metadata.definition import DATE_COLUMN, JSON_KEY, LINEAGE, NAME, RESCUED, Definition, Field, can_coerce
 from metadata.errors import ConfigurationError
-from metadata.faults import name_list, show, show_type, unique, unknown_keys
-from metadata.field_types import parse_type
-from metadata.json_values import value_fault
+from metadata.types.constraints import broken_limit, check_constraints
+from metadata.types.definition import DATE_COLUMN, JSON_KEY, LINEAGE, NAME, RESCUED, Definition, Field, can_coerce
+from metadata.types.fault_list import name_list, show, show_type, unique, unknown_keys
+from metadata.types.field_types import parse_type
+from metadata.types.json_values import value_fault
 
 
 def parse_definition(raw: object) -> Definition:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from metadata.constraints import Constraint
-from metadata.definition import Field
-from metadata.definition_parsing import parse_definition
 from metadata.errors import ConfigurationError
+from metadata.types.constraints import Constraint
+from metadata.types.definition import Field
+from metadata.types.parse_definition import parse_definition
 from processors.decode import Decoded, Decoder
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from metadata.built_in import BUILT_IN
-from metadata.definition import PLAIN_TYPES, Field, ProcessingConfig, RetryConfig, SummaryConfig, TypeStatus
 from metadata.errors import ConfigurationError
-from metadata.types_file import TYPES_FILE_KEYS, parse_type
-from metadata.types_schema import schema_text, types_schema
+from metadata.types.built_in import BUILT_IN
+from metadata.types.definition import PLAIN_TYPES, Field, ProcessingConfig, RetryConfig, SummaryConfig, TypeStatus
+from metadata.types.json_schema import schema_text, types_schema
+from metadata.types.parse_file import TYPES_FILE_KEYS, parse_type
 from watcher.commands.types import types
 from watcher.commands.types_files import read
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "docs/types.schema.json"
 SCHEMA = types_schema()
 KINDS = {

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from metadata.definition import (
+from metadata.types.definition import (
     UNSET,
     Definition,
     Field,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metadata.config_parsing import parse_config
-from metadata.definition import (
+from metadata.errors import ConfigurationError
+from metadata.types.definition import (
     Definition,
     Field,
     FileType,
@@ -18,8 +18,8 @@ from metadata.definition import (
     file_type_name,
     table_identifier,
 )
-from metadata.definition_parsing import parse_definition
-from metadata.errors import ConfigurationError
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
 
 TYPES_FILE_KEYS = (
     "file_type",

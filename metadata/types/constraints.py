@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from metadata.definition import Field, FieldType, decimal_digits
-from metadata.faults import is_int, show, show_type
-from metadata.json_values import json_text, native, value_fault
+from metadata.types.definition import Field, FieldType, decimal_digits
+from metadata.types.fault_list import is_int, show, show_type
+from metadata.types.json_values import json_text, native, value_fault
 
 
 class Constraint(StrEnum):

@@ -1,0 +1,1 @@
+"""What a file type is, as values that are parsed and checked; not the rows that hold it."""
