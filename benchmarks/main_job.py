@@ -26,9 +26,9 @@ from random import Random
 
 from pyspark.sql.functions import explode
 
+from metadata.database.states import FlushReason
 from metadata.logs import configure
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from processors.spark import SparkRunner
 from watcher.app import App
 from watcher.generator import KINDS, document, records

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metadata.models import Operation
+from metadata.database.models import Operation
+from metadata.database.states import BatchState
 from metadata.operation_rows import OperationRows, move_operation, operation_of, record_commit, unsettled_among
 from metadata.operations import Part
-from metadata.states import BatchState
 
 KIND = "backfill"
 

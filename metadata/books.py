@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from metadata.database import Database
-from metadata.models import Batch, BatchDataFile, BatchFile, Operation, Reject, SourceFile
-from metadata.states import BatchState, FileState
+from metadata.database.engine import Database
+from metadata.database.models import Batch, BatchDataFile, BatchFile, Operation, Reject, SourceFile
+from metadata.database.states import BatchState, FileState
 
 _IDS_AT_ONCE = 500
 _ENDS = frozenset({FileState.LOADED, FileState.FAILED, FileState.ERROR, FileState.DUPLICATE})

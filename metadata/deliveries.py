@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from metadata.states import FileState
+from metadata.database.states import FileState
 
 
 class OnSameContent(StrEnum):

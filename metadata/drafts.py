@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from metadata.clock import Clock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import SourceFile, TableMetadata
+from metadata.database.states import FileState
 from metadata.errors import ConfigurationError, UsageError
-from metadata.models import SourceFile, TableMetadata
-from metadata.states import FileState
 
 DRAFT_COLUMNS = ("draft", "draft_facts", "drafted_at")
 

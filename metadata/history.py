@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import insert, literal, select
 from sqlalchemy.orm import Session
 
-from metadata.models import FileHistory, SourceFile
+from metadata.database.models import FileHistory, SourceFile
 
 _IDS_AT_ONCE = 5000  # a statement takes 32,766 values in SQLite, 65,535 in PostgreSQL
 _COLUMNS = ["file_id", "at", "state", "path", "batch_id", "code", "message"]

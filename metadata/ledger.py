@@ -1,6 +1,6 @@
 """The ledger: the fate of every source file and every micro-batch, and the only writer of their states.
 
-Each method is one transaction. The legal moves between states stand in `metadata.states`; any other raises Fatal, for
+Each method is one transaction. The legal moves between states stand in `metadata.database.states`; any other raises Fatal, for
 it means that the books and the program disagree.
 """
 
@@ -15,11 +15,12 @@ from sqlalchemy import Row, func, insert, select
 from sqlalchemy.orm import Session
 
 from metadata.clock import Clock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile, SummaryDay
+from metadata.database.states import BATCH_MOVES, FILE_MOVES, BatchState, FileState, FlushReason
 from metadata.deliveries import Delivered, DeliveryPolicy, OnRedelivery, Verdict, decide
 from metadata.errors import Fatal
 from metadata.history import note, note_many
-from metadata.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile, SummaryDay
 from metadata.receipt import Rebuilding, put_back
 from metadata.rejects import (
     RejectReason,
@@ -30,7 +31,6 @@ from metadata.rejects import (
     quarantined_by_code,
     sum_unknown,
 )
-from metadata.states import BATCH_MOVES, FILE_MOVES, BatchState, FileState, FlushReason
 
 
 @dataclass(frozen=True)

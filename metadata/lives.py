@@ -9,10 +9,10 @@ from pathlib import Path
 
 from sqlalchemy import or_, select
 
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import Batch, BatchFile, FileHistory, Operation, Reject, SourceFile
+from metadata.database.states import FileState
 from metadata.history import of_file
-from metadata.models import Batch, BatchFile, FileHistory, Operation, Reject, SourceFile
-from metadata.states import FileState
 
 _IDS_AT_ONCE = 500
 

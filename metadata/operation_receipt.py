@@ -15,14 +15,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metadata.clock import Clock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import Operation, SourceFile
+from metadata.database.states import BatchState, FileState
 from metadata.ledger import touch_day
-from metadata.models import Operation, SourceFile
 from metadata.operation_rows import operation_of
 from metadata.operations import apply_undo
 from metadata.replays import KINDS, count_taken
 from metadata.reservations import RecordKey, reserve, taken_by
-from metadata.states import BatchState, FileState
 
 FORMAT = 1
 RECEIPTED = ("undo", *KINDS)

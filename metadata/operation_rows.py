@@ -9,11 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metadata.clock import Clock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import Operation
+from metadata.database.states import BATCH_MOVES, BatchState
 from metadata.errors import Fatal
 from metadata.ledger import touch_day
-from metadata.models import Operation
-from metadata.states import BATCH_MOVES, BatchState
 
 
 class OperationRows:

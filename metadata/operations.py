@@ -13,12 +13,12 @@ from typing import Literal, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from metadata.database.models import Batch, Operation, ReplayRecord, SourceFile
+from metadata.database.states import BatchState, FileState
 from metadata.history import note_many
 from metadata.ledger import _move_file as move_file
-from metadata.models import Batch, Operation, ReplayRecord, SourceFile
 from metadata.operation_rows import OperationRows, move_operation, operation_of, record_commit, unsettled_among
 from metadata.rejects import forget_replays
-from metadata.states import BatchState, FileState
 
 _IDS_AT_ONCE = 5000
 

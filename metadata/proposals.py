@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
-from metadata.database import Database
-from metadata.models import SourceFile, UnknownField
-from metadata.states import FileState
+from metadata.database.engine import Database
+from metadata.database.models import SourceFile, UnknownField
+from metadata.database.states import FileState
 from metadata.types.definition import Definition
 
 MANY_RECORDS = 100

@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from metadata.database.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile
+from metadata.database.states import BatchState, FileState
 from metadata.history import note_many
-from metadata.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile
 from metadata.rejects import RejectReason, UnknownKey, count_unknown, forget_replays, note_reasons, sum_unknown
-from metadata.states import BatchState, FileState
 
 FORMAT = 1
 REBUILT = "rebuilt from its micro-batch's receipt: the ledger had forgotten it"

@@ -21,11 +21,11 @@ from sqlalchemy.orm import Session
 
 from metadata import versions
 from metadata.clock import Clock, SystemClock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import SchemaVersion, TableMetadata
 from metadata.drafts import DRAFT_COLUMNS, draft_of
 from metadata.errors import ConfigurationError, UsageError
 from metadata.exchange import document_of, types_of
-from metadata.models import SchemaVersion, TableMetadata
 from metadata.settings import Settings
 from metadata.type_rows import (
     COLUMNS,

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from metadata.models import BatchFile, Reject, ReplayRecord, SourceFile, UnknownField
+from metadata.database.models import BatchFile, Reject, ReplayRecord, SourceFile, UnknownField
 
 MOST_REASONS = 50  # groups kept of one file; the rest becomes one more
 OTHER = "other"

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, String, and_, exists, func, literal_column, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import BatchFile, Reject, SourceFile, UnknownField
+from metadata.database.states import FileState
 from metadata.fingerprint import LONGEST, normalised
-from metadata.models import BatchFile, Reject, SourceFile, UnknownField
-from metadata.states import FileState
 
 HISTORY_DAYS = 30
 """How far before the range arrivals are looked at, to know a type's rhythm."""

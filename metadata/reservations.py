@@ -12,7 +12,7 @@ from sqlalchemy import Executable, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from metadata.models import ReplayRecord
+from metadata.database.models import ReplayRecord
 
 
 class RecordKey(NamedTuple):

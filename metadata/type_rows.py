@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from metadata.database.models import TableMetadata
 from metadata.errors import ConfigurationError, UsageError
-from metadata.models import TableMetadata
 from metadata.types.definition import FileType, TypeStatus
 from metadata.types.parse_file import TYPES_FILE_KEYS, conflicts, parse_type
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from metadata.database.models import SchemaVersion
 from metadata.errors import ConfigurationError
-from metadata.models import SchemaVersion
 from metadata.types.changes import Change, diff, is_new_version, refusals, with_former_names
 from metadata.types.definition import Definition, FileType
 from metadata.types.parse_file import parse_type

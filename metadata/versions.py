@@ -13,8 +13,8 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from metadata.database.models import SchemaVersion
 from metadata.errors import ConfigurationError
-from metadata.models import SchemaVersion
 from metadata.types.definition import Definition
 from metadata.types.parse_definition import parse_definition
 

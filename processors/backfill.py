@@ -33,12 +33,12 @@ from pyiceberg.table import FileScanTask, Table, WriteTask
 
 from metadata.backfills import Backfills
 from metadata.clock import Clock
+from metadata.database.models import Operation
+from metadata.database.states import BatchState
 from metadata.errors import Fatal, LemonadeError, TypeStopped
 from metadata.ids import new_id
 from metadata.logs import Event, get_logger
-from metadata.models import Operation
 from metadata.operations import Part
-from metadata.states import BatchState
 from metadata.types.definition import RESCUED, Definition, Field, FileType
 from processors.decode import Decoder
 from processors.lake import Lake, TableHandle

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from metadata.database.models import Batch, SourceFile
 from metadata.errors import LemonadeError
 from metadata.ledger import FileOutcome
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.models import Batch, SourceFile
 
 log = get_logger()
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from metadata.database.models import Batch, SourceFile
 from metadata.errors import TypeStopped
 from metadata.ledger import Ledger
-from metadata.models import Batch, SourceFile
 from metadata.operations import Operations
 from processors import quarantine
 from processors.lake import BATCH_ID, Lake, LandingState

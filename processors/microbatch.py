@@ -38,17 +38,17 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from metadata.clock import Clock
+from metadata.database.models import Batch, SourceFile
+from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.logs import Event, get_logger
-from metadata.models import Batch, SourceFile
 from metadata.operations import Operations
 from metadata.outage import Outage
 from metadata.receipt import Receipt
 from metadata.retries import Destination, policy_for
 from metadata.settings import Settings
-from metadata.states import BatchState, FileState, FlushReason
 from metadata.types.definition import Definition, FileType
 from processors.attempts import Again, GiveUp, Halve, after, is_poison
 from processors.batch_log import (

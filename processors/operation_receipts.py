@@ -15,10 +15,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 
 from metadata.clock import Clock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.states import BatchState
 from metadata.logs import Event, Severity, alert
 from metadata.operation_receipt import OperationLedger, OperationReceipt
-from metadata.states import BatchState
 from processors.lake import Lake
 from processors.receipts import ReceiptFiles
 

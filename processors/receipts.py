@@ -28,15 +28,15 @@ from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from metadata.clock import Clock
+from metadata.database.models import Batch
+from metadata.database.states import BatchState
 from metadata.errors import WorldFault
 from metadata.files.folders import Folders, name_with_id
 from metadata.files.moves import make_folder, sync_folder
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.models import Batch
 from metadata.outage import world_code
 from metadata.receipt import Rebuilding, Receipt
-from metadata.states import BatchState
 from metadata.types.definition import FileType
 from processors import quarantine
 from processors.lake import Lake, LandingState

@@ -37,17 +37,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from metadata.database.models import Operation, SourceFile
+from metadata.database.states import BatchState
 from metadata.errors import FileRefused, LemonadeError, TypeStopped
 from metadata.files.names import parse_name
 from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.logs import Event, get_logger
-from metadata.models import Operation, SourceFile
 from metadata.outage import Outage
 from metadata.replays import Kind, Replays
 from metadata.reservations import RecordKey
 from metadata.settings import Settings
-from metadata.states import BatchState
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, FileType
 from processors.datafiles import Output, floor_time
 from processors.decode import Decoder, decompress

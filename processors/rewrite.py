@@ -26,9 +26,9 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.types import StringType, TimestamptzType
 
 from metadata.clock import Clock
+from metadata.database.models import SourceFile
 from metadata.errors import BatchFault, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ids import new_id
-from metadata.models import SourceFile
 from metadata.reservations import RecordKey
 from metadata.retries import policy_for
 from metadata.settings import Settings

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from metadata.models import SourceFile
+from metadata.database.models import SourceFile
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

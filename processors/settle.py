@@ -12,15 +12,15 @@ from pathlib import Path
 
 from metadata.clock import Clock
 from metadata.cures import cure_for, error_json
+from metadata.database.models import SourceFile
+from metadata.database.states import FileState
 from metadata.errors import BytesChanged, WorldFault
 from metadata.files.folders import Folders, move_or_finish, name_with_id, write_reason
 from metadata.files.moves import sync_folders
 from metadata.ids import new_id
 from metadata.ledger import Arrival, Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.models import SourceFile
 from metadata.outage import world_code
-from metadata.states import FileState
 from processors.rewritten import rewritten
 
 log = get_logger()

@@ -29,15 +29,15 @@ from functools import partial
 from pathlib import Path
 
 from metadata.clock import Clock
+from metadata.database.models import Batch, Operation, SourceFile
+from metadata.database.states import BatchState, FileState
 from metadata.errors import LemonadeError, TypeStopped, WorldFault
 from metadata.files.folders import move, name_with_id
 from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.models import Batch, Operation, SourceFile
 from metadata.operations import Operations, Part
 from metadata.outage import Outage
-from metadata.states import BatchState, FileState
 from metadata.types.definition import FileType
 from processors.lake import Lake
 from processors.landing import derived_snapshot_id

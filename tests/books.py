@@ -8,7 +8,7 @@ from typing import Any
 
 from command import Lemonade
 
-from metadata.states import FileState
+from metadata.database.states import FileState
 from processors.audit import audit
 from processors.quarantine import TABLE as QUARANTINE
 from watcher.app import App

@@ -10,8 +10,8 @@ from books import assert_app_books
 from command import drop, events_file
 from inprocess import InProcessRunner
 
+from metadata.database.states import FlushReason
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from watcher.app import App
 from watcher.work import Work
 

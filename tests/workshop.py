@@ -13,9 +13,9 @@ from command import drop, events_file
 from handclock import HandClock
 from inprocess import InProcessRunner
 
-from metadata.models import SourceFile
+from metadata.database.models import SourceFile
+from metadata.database.states import FlushReason
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from watcher.app import App
 from watcher.flusher import FlushReport
 from watcher.intake import ScanResult

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metadata.clock import Clock, SystemClock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.marks import Marks
+from metadata.database.requests import Requests
 from metadata.errors import ConfigurationError, WorldFault
 from metadata.ledger import Ledger
-from metadata.marks import Marks
 from metadata.registry import Registry
-from metadata.requests import Requests
 from metadata.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
+from metadata.database.states import FlushReason
 from metadata.ledger import Ledger
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from metadata.types.definition import FileType
 
 _SUSPECT_DEATHS = 2

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from metadata.database.models import SourceFile
+from metadata.database.states import FileState
 from metadata.deliveries import Verdict as DeliveryVerdict
 from metadata.deliveries import decide
 from metadata.errors import FileRefused, UsageError
 from metadata.files.folders import name_with_id
 from metadata.files.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
 from metadata.ledger import Ledger
-from metadata.models import SourceFile
 from metadata.proposals import inside
 from metadata.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings
-from metadata.states import FileState
 from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
 from processors.decode import Decoder, FileResult, decompress
 from processors.infer import Draft, draft, propose

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from metadata.database import Database
+from metadata.database.engine import Database
 from metadata.errors import UsageError
 from metadata.settings import Settings
 

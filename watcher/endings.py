@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from metadata.clock import Clock
+from metadata.database.models import SourceFile
+from metadata.database.states import FileState
 from metadata.errors import FileRefused, WorldFault
 from metadata.files.folders import Folders, reason_path
 from metadata.files.names import DataFileName, parse_name, safe_name
 from metadata.ids import new_id
 from metadata.ledger import Ledger
-from metadata.models import SourceFile
-from metadata.states import FileState
 from watcher.intake import name_without_id
 
 _ENDS = {

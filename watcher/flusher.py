@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from metadata.clock import Clock
+from metadata.database.states import FlushReason
 from metadata.errors import LemonadeError, TypeStopped
 from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry import Registry
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from metadata.types.definition import FileType
 from processors.microbatch import BatchInWork, BatchResult, MicroBatches
 from watcher.buffers import by_deaths, cut

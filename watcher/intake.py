@@ -24,6 +24,8 @@ from pathlib import Path
 
 from metadata.clock import Clock
 from metadata.cures import cure_for, error_json
+from metadata.database.models import SourceFile
+from metadata.database.states import FileState
 from metadata.errors import FileRefused, WorldFault
 from metadata.files.folders import move_or_finish, name_with_id, write_reason
 from metadata.files.moves import sync_folders
@@ -31,11 +33,9 @@ from metadata.files.names import DataFileName, Match, is_temporary, match_type, 
 from metadata.ids import new_id
 from metadata.ledger import Arrival, HeldClaim, Ledger, NewFile
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.models import SourceFile
 from metadata.outage import DISK_FULL, world_code
 from metadata.registry import Registry, type_name_of
 from metadata.settings import Settings
-from metadata.states import FileState
 from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
 from watcher.observer import Nominations
 from watcher.returns import mark_returned

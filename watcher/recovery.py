@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from metadata.database.models import Batch, Operation
+from metadata.database.states import BatchState
 from metadata.errors import TypeStopped
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.models import Batch, Operation
 from metadata.operation_receipt import OperationReceipt
 from metadata.registry import Registry
-from metadata.states import BatchState
 from metadata.types.definition import FileType
 from processors.backfill import Backfill
 from processors.lake import LandingState

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from metadata.database.states import FileState
 from metadata.reporting import Slice, UnknownKeyCount
-from metadata.states import FileState
 from watcher.verdicts import Kind
 
 OUTCOMES = ("loaded", "failed", "error", "duplicate", "held", "undone", "replaced", "missing", "waiting")

@@ -14,8 +14,8 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
+from metadata.database.states import FileState
 from metadata.reporting import Fingerprint, LedgerFacts, Period, Slice, read_facts
-from metadata.states import FileState
 from metadata.types.definition import FileType
 from watcher.report_tables import Tables
 from watcher.report_values import (

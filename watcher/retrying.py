@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from metadata.cures import cure_for
+from metadata.database.models import SourceFile
+from metadata.database.states import FileState, FlushReason
 from metadata.errors import FileRefused, LemonadeError, UsageError
 from metadata.files.folders import move, reason_path
 from metadata.files.moves import sync_folders
@@ -21,8 +23,6 @@ from metadata.files.names import match_type, parse_name
 from metadata.ledger import HeldClaim
 from metadata.lives import files_by_id, find_files
 from metadata.logs import Event, get_logger
-from metadata.models import SourceFile
-from metadata.states import FileState, FlushReason
 from metadata.types.definition import FileType, TypeStatus
 from watcher.app import App
 from watcher.flusher import FlushReport

@@ -16,9 +16,9 @@ from enum import StrEnum
 import schedule
 
 from metadata.clock import Clock
+from metadata.database.marks import Marks
+from metadata.database.models import Mark
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.marks import Marks
-from metadata.models import Mark
 from metadata.settings import Settings
 
 TICK_SECONDS = 1

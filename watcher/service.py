@@ -25,12 +25,12 @@ from datetime import datetime
 from types import FrameType
 from typing import Any
 
+from metadata.database.models import Request
+from metadata.database.states import FlushReason
 from metadata.errors import Busy, ConfigurationError, Fatal, LemonadeError, UsageError, WorldFault
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.models import Request
 from metadata.registry import RegistrySnapshot
 from metadata.retries import WORLD
-from metadata.states import FlushReason
 from metadata.types.definition import FileType
 from watcher.app import App
 from watcher.buffers import Buffers

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metadata.database.models import Batch, SourceFile
+from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import Busy, UsageError
 from metadata.lives import files_by_id, find_files
-from metadata.models import Batch, SourceFile
 from metadata.operations import Operations
-from metadata.states import BatchState, FileState, FlushReason
 from metadata.types.definition import TypeStatus
 from processors.quarantine import TABLE as QUARANTINE
 from processors.undo import rows_in

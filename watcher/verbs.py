@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+from metadata.database.states import FlushReason
 from metadata.errors import UsageError
-from metadata.states import FlushReason
 from watcher.backfilling import backfill
 from watcher.replaying import discard, replay
 from watcher.retrying import retry

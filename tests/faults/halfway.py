@@ -19,9 +19,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.update import AddSnapshotUpdate
 from sqlalchemy import Engine, event
 
+from metadata.database.states import FlushReason
 from metadata.ledger import Ledger
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from processors.durable_io import DurableFileIO
 from watcher.app import App
 from watcher.work import Work

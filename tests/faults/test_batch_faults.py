@@ -18,10 +18,10 @@ from conftest import make_settings
 from handclock import HandClock
 from inprocess import InProcessRunner
 
+from metadata.database.models import Batch, SourceFile
+from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, UnknownOutcome
-from metadata.models import Batch, SourceFile
 from metadata.settings import Settings
-from metadata.states import BatchState, FileState, FlushReason
 from processors import attempts, decoding
 from processors.java import find_java
 from processors.lake import Lake

@@ -20,10 +20,10 @@ from pyiceberg.table import Table
 from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId
 from sqlalchemy.exc import OperationalError
 
-from metadata import database as database_module
+from metadata.database.engine import engine as database_module
+from metadata.database.states import BatchState
 from metadata.errors import ConfigurationError
 from metadata.settings import Settings
-from metadata.states import BatchState
 from processors import lake as lake_module
 from processors.lake import Lake
 from watcher.app import App

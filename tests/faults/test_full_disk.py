@@ -26,13 +26,13 @@ from inprocess import InProcessRunner
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from metadata.database.models import Mark
+from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import WorldFault
 from metadata.ledger import Ledger
 from metadata.logs import Event, configure, get_logger
-from metadata.models import Mark
 from metadata.outage import DISK_FULL, Outage, is_full
 from metadata.settings import Settings
-from metadata.states import BatchState, FileState, FlushReason
 from processors import spark_worker, worker
 from processors.audit import audit
 from watcher.app import App

@@ -19,7 +19,7 @@ from conftest import make_settings
 from halfway import MOMENTS
 from inprocess import InProcessRunner
 
-from metadata.states import FileState, FlushReason
+from metadata.database.states import FileState, FlushReason
 from metadata.types.built_in import BUILT_IN
 from watcher.app import App
 from watcher.verbs import do

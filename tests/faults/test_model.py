@@ -41,13 +41,13 @@ from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownExcept
 from pyiceberg.table.update import AddSnapshotUpdate
 from sqlalchemy.exc import OperationalError
 
+from metadata.database.models import SourceFile
+from metadata.database.states import FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, WorldFault
 from metadata.ledger import Ledger
-from metadata.models import SourceFile
 from metadata.operations import Operations
 from metadata.registry import RegistrySnapshot
 from metadata.replays import Replays
-from metadata.states import FileState, FlushReason
 from metadata.types.definition import FileType
 from processors.lake import Lake
 from processors.microbatch import MicroBatches

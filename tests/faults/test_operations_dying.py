@@ -32,8 +32,8 @@ from operating import (
 from pyiceberg.catalog.sql import SqlCatalog
 from rejecting import mend, records
 
+from metadata.database.models import Operation, ReplayRecord, SourceFile
 from metadata.ledger import Ledger
-from metadata.models import Operation, ReplayRecord, SourceFile
 from metadata.settings import Settings
 from processors.lake import Lake
 from processors.quarantine import TABLE as QUARANTINE

@@ -17,9 +17,9 @@ from command import drop, events_file
 from inprocess import InProcessRunner
 from sqlalchemy import Engine, event, text
 
+from metadata.database.states import FlushReason
 from metadata.ledger import Ledger
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from processors.durable_io import DurableFileIO
 from processors.lake import is_local
 from watcher.app import App

@@ -14,7 +14,7 @@ from inprocess import InProcessRunner
 from onehome import Home
 from rejecting import mend, records
 
-from metadata.models import Operation, ReplayRecord, SourceFile
+from metadata.database.models import Operation, ReplayRecord, SourceFile
 from metadata.replays import Replays
 from metadata.settings import Settings
 from processors.lake import Lake

@@ -18,8 +18,8 @@ from handclock import HandClock
 from inprocess import InProcessRunner
 from unsparked import TICKS, Unsparked, tick
 
+from metadata.database.states import FlushReason
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from watcher.app import App
 from watcher.scheduler import Due
 from watcher.work import Work

@@ -22,10 +22,10 @@ from pyiceberg.table import Table
 from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId
 from sqlalchemy import select
 
+from metadata.database.models import UnknownField
+from metadata.database.states import BatchState, FlushReason
 from metadata.ledger import Ledger
-from metadata.models import UnknownField
 from metadata.settings import Settings
-from metadata.states import BatchState, FlushReason
 from processors.lake import Lake
 from processors.quarantine import TABLE as QUARANTINE
 from processors.receipts import Receipts

@@ -23,10 +23,10 @@ from workshop import Workshop
 
 from metadata import books
 from metadata.books import Scope
+from metadata.database.models import Operation, SourceFile
+from metadata.database.states import FileState
 from metadata.errors import UsageError
-from metadata.models import Operation, SourceFile
 from metadata.settings import Settings
-from metadata.states import FileState
 from processors import audit as auditing
 from processors.audit import Audit, Code, audit
 from processors.lineage import BATCH_COLUMN, FILE_COLUMN, LineageReader, _by_scan

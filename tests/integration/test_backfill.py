@@ -13,9 +13,9 @@ from ordershop import COUNT, ID, NOTE, PRICE, TABLE, Orders, fault
 from unsparked import TICKS, Unsparked, tick
 
 from metadata.backfills import Backfills
+from metadata.database.states import FlushReason
 from metadata.errors import Busy, UsageError
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from metadata.types.definition import FileType
 from processors.lake import Lake
 from watcher.adopting import proposals, with_adopted

@@ -9,8 +9,8 @@ import pytest
 from command import events_file
 from workshop import Workshop
 
+from metadata.database.states import FileState
 from metadata.settings import Settings
-from metadata.states import FileState
 from processors import worker
 from processors.dedupe import KnownKeys
 from processors.quarantine import TABLE

@@ -9,10 +9,10 @@ from decimal import Decimal
 import pytest
 from ordershop import COUNT, ID, NOTE, PRICE, TABLE, Orders, fault
 
+from metadata.database.models import Batch
+from metadata.database.states import FlushReason
 from metadata.errors import BatchFault, TypeStopped
-from metadata.models import Batch
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from processors.lake import Lake
 from processors.query import QueryEngine
 from watcher.flusher import FlushReport

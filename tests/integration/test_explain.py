@@ -15,12 +15,12 @@ from command import clean_environ, drop, events_file
 from handclock import HandClock
 from inprocess import InProcessRunner
 
+from metadata.database.models import FileHistory
+from metadata.database.states import FileState, FlushReason
 from metadata.history import of_file
 from metadata.ids import new_id
 from metadata.ledger import Arrival, FileOutcome, Ledger, NewFile
-from metadata.models import FileHistory
 from metadata.settings import Settings
-from metadata.states import FileState, FlushReason
 from watcher.app import App
 from watcher.commands.explain import explain
 from watcher.requesting import perform

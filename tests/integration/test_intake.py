@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from handclock import HandClock
 
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import SourceFile
+from metadata.database.states import FileState
 from metadata.errors import WorldFault
 from metadata.ledger import Ledger, NewFile
-from metadata.models import SourceFile
 from metadata.registry import Registry
 from metadata.settings import Settings
-from metadata.states import FileState
 from metadata.types.definition import FileType, TypeStatus
 from watcher.buffers import Buffer, Buffers
 from watcher.intake import GROUP_FILES, Intake, ScanResult

@@ -9,14 +9,14 @@ import pytest
 from handclock import HandClock
 from sqlalchemy import select, text
 
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import Reject, UnknownField
+from metadata.database.states import FileState, FlushReason
 from metadata.errors import Fatal, WorldFault
 from metadata.ids import new_id
 from metadata.ledger import Arrival, FileOutcome, Ledger, Plan, WrittenFile
-from metadata.models import Reject, UnknownField
 from metadata.rejects import RejectReason, UnknownKey, bounded
 from metadata.settings import Settings
-from metadata.states import FileState, FlushReason
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -231,7 +231,7 @@ def test_a_locked_database_is_a_fault_of_the_world(
     settings: Settings, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that cannot get the lock in time raises WorldFault, with a cure."""
-    monkeypatch.setattr("metadata.database.BUSY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("metadata.database.engine.BUSY_TIMEOUT_SECONDS", 0.1)
     database = Database(settings.database_url)
     database.migrate()
     ledger = Ledger(database, clock)

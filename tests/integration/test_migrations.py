@@ -7,9 +7,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
-from metadata.database import REVISION, Database
+from metadata.database.engine import REVISION, Database
+from metadata.database.models import Base
 from metadata.errors import ConfigurationError
-from metadata.models import Base
 
 
 @pytest.fixture

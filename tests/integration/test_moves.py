@@ -15,11 +15,11 @@ import pytest
 from command import drop, events_file
 from inprocess import InProcessRunner
 
+from metadata.database.states import FileState, FlushReason
 from metadata.files import moves
 from metadata.files.folders import move, move_or_finish
 from metadata.files.moves import relocate, sweep
 from metadata.settings import Settings
-from metadata.states import FileState, FlushReason
 from processors.audit import audit
 from watcher.app import App
 from watcher.work import Work

@@ -13,12 +13,12 @@ from books import assert_app_books
 from command import events_file
 from workshop import Workshop
 
+from metadata.database.models import Operation
+from metadata.database.states import BatchState, FileState
 from metadata.errors import ConfigurationError, UnknownOutcome
 from metadata.ledger import Ledger
-from metadata.models import Operation
 from metadata.operations import Operations
 from metadata.settings import Settings
-from metadata.states import BatchState, FileState
 from processors.lake import BATCH_ID, OPERATION, Lake
 from processors.microbatch import MicroBatches
 from processors.rewrite import Rewriter

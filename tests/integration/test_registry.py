@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from handclock import HandClock
 
-from metadata.database import Database
+from metadata.database.engine import Database
 from metadata.errors import ConfigurationError, FileRefused, UsageError
 from metadata.files.names import match_type, parse_name
 from metadata.registry import Registry, get_or_create_table_metadata, type_name_of

@@ -18,8 +18,8 @@ from unsparked import Unsparked
 from workshop import Workshop
 
 from metadata import record_cures
+from metadata.database.models import Batch, BatchFile, Operation, ReplayRecord, SourceFile, TableMetadata
 from metadata.errors import UsageError, WorldFault
-from metadata.models import Batch, BatchFile, Operation, ReplayRecord, SourceFile, TableMetadata
 from metadata.reject_codes import RejectCode
 from metadata.settings import Settings
 from processors.lake import OPERATION_ID, Lake

@@ -16,8 +16,8 @@ from sqlalchemy import delete, event
 from sqlalchemy.dialects import postgresql
 from workshop import Workshop
 
+from metadata.database.models import Base, Batch, Reject, SourceFile, UnknownField
 from metadata.ids import new_id
-from metadata.models import Base, Batch, Reject, SourceFile, UnknownField
 from metadata.reporting import Fingerprint, Period, read_facts
 from watcher.app import App
 from watcher.cli import VERBS

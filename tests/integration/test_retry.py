@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from command import drop, events_file, wait_for
 from inprocess import InProcessRunner
 
+from metadata.database.models import SourceFile
+from metadata.database.states import FileState
 from metadata.history import of_file
 from metadata.lives import find_files
-from metadata.models import SourceFile
 from metadata.settings import Settings
-from metadata.states import FileState
 from watcher import retrying
 from watcher.app import App
 from watcher.commands.retry import retry

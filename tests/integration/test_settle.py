@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from metadata.database.states import FlushReason
 from metadata.ids import new_id
 from metadata.ledger import Arrival, FileOutcome
-from metadata.states import FlushReason
 from processors.settle import Settler
 from watcher.app import App
 

@@ -12,11 +12,11 @@ import pytest
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
 from metadata.clock import SystemClock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import Base, SummaryDay
 from metadata.errors import UsageError
 from metadata.ids import new_id
 from metadata.ledger import Ledger, touch_day
-from metadata.models import Base, SummaryDay
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
 from metadata.types.definition import FileType, TypeStatus, table_identifier

@@ -14,13 +14,13 @@ from click.testing import CliRunner, Result
 from command import events_file
 from workshop import Workshop
 
+from metadata.database.models import Operation, SourceFile
+from metadata.database.states import BatchState, FileState
 from metadata.deliveries import OnRedelivery
 from metadata.errors import Busy, TypeStopped, UsageError, WorldFault
 from metadata.ids import new_id
-from metadata.models import Operation, SourceFile
 from metadata.operations import Operations
 from metadata.settings import Settings
-from metadata.states import BatchState, FileState
 from processors import rewrite
 from processors.lake import OPERATION_ID, Lake
 from processors.rewrite import Rewriter

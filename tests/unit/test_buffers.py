@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metadata.database.states import FlushReason
 from metadata.settings import Settings
-from metadata.states import FlushReason
 from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
 from watcher.buffers import Buffer, Buffers, Waiting, by_deaths, cut, due
 

@@ -21,14 +21,14 @@ import click
 import pytest
 
 from metadata.clock import SystemClock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import Base
+from metadata.database.states import BatchState, FileState
 from metadata.logs import Event, Severity
-from metadata.models import Base
 from metadata.registry import Registry
 from metadata.reject_codes import RejectCode
 from metadata.retries import policies
 from metadata.settings import Settings, settings_table
-from metadata.states import BatchState, FileState
 from metadata.types.definition import PLAIN_TYPES, TypeStatus
 from metadata.types.parse_file import parse_type
 from watcher import cli

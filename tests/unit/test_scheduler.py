@@ -13,9 +13,9 @@ import schedule
 from handclock import HandClock
 
 from metadata.clock import SystemClock
-from metadata.database import Database
-from metadata.marks import Marks
-from metadata.models import Base
+from metadata.database.engine import Database
+from metadata.database.marks import Marks
+from metadata.database.models import Base
 from metadata.settings import Settings
 from watcher import scheduler as module
 from watcher.scheduler import Due, Last, Scheduler, due, next_times

@@ -12,8 +12,8 @@ from metadata.record_cures import record_cure
 from watcher.commands.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
 
 if TYPE_CHECKING:
+    from metadata.database.models import Batch, BatchFile, SourceFile
     from metadata.lives import Life
-    from metadata.models import Batch, BatchFile, SourceFile
     from watcher.app import App
 
 _BAD = ("failed", "error", "missing", "duplicate")

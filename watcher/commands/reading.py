@@ -39,7 +39,7 @@ def status(app: App, as_json: bool) -> None:
 
 
 def _status(app: App) -> dict[str, Any]:
-    from metadata.states import FileState
+    from metadata.database.states import FileState
     from watcher.lock import daemon_pid
     from watcher.scheduler import Due, Last, next_times
 
@@ -83,7 +83,7 @@ def _status(app: App) -> dict[str, Any]:
 
 def _errors(app: App, limit: int = 5) -> list[dict[str, Any]]:
     """The last errors of files, batches and types, newest first."""
-    from metadata.states import FileState
+    from metadata.database.states import FileState
 
     found: list[dict[str, Any]] = []
     for state in (FileState.FAILED, FileState.ERROR):
@@ -110,7 +110,7 @@ def _errors(app: App, limit: int = 5) -> list[dict[str, Any]]:
 @click.pass_obj
 def files(app: App, name: str | None, file_type: str | None, state: str | None, limit: int, as_json: bool) -> None:
     """Source files and their fate, newest last; NAME: only files of that name. Exit 1 when there is none."""
-    from metadata.states import FileState
+    from metadata.database.states import FileState
 
     wanted = None if state is None else _member(FileState, state, "state")
     rows = app.ledger.files(state=wanted, file_type=file_type, name=name, limit=limit, newest_first=True)[::-1]
@@ -153,7 +153,7 @@ def files(app: App, name: str | None, file_type: str | None, state: str | None, 
 @click.pass_obj
 def batches(app: App, file_type: str | None, state: str | None, limit: int, as_json: bool) -> None:
     """Micro-batches and their snapshots, newest last. Exit 1 when there is none."""
-    from metadata.states import BatchState
+    from metadata.database.states import BatchState
 
     wanted = None if state is None else _member(BatchState, state, "state")
     shown = [

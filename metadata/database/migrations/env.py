@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from metadata.models import Base
+from metadata.database.models import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

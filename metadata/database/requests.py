@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import select
 
 from metadata.clock import Clock
-from metadata.database import Database
+from metadata.database.engine import Database
+from metadata.database.models import Request
 from metadata.ids import new_id
-from metadata.models import Request
 
 
 class Requests:

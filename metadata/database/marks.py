@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from metadata.database import Database
-from metadata.models import Mark
+from metadata.database.engine import Database
+from metadata.database.models import Mark
 
 
 class Marks:
