@@ -1,7 +1,7 @@
 """The ledger: the fate of every source file and every micro-batch, and the only writer of their states.
 
-Each method is one transaction. The legal moves between states stand in `metadata.database.states`; any other raises Fatal, for
-it means that the books and the program disagree.
+Each method is one transaction. The legal moves between states stand in `metadata.database.states`; any other raises
+Fatal, for it means that the books and the program disagree.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from metadata.errors import FileRefused, TypeStopped, WorldFault
 from metadata.files.folders import Folders, name_with_id
 from metadata.files.names import parse_name
 from metadata.ledger import Ledger
-from metadata.registry import Registry
+from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from processors.lake import Lake
 from processors.lineage import Lineage, LineageReader

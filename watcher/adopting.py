@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metadata.errors import UsageError
-from metadata.proposals import Unknown, inside, unknown_keys
+from metadata.registry.proposals import Unknown, inside, unknown_keys
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, FileType
 from watcher.app import App
 

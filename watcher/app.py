@@ -14,7 +14,7 @@ from metadata.database.marks import Marks
 from metadata.database.requests import Requests
 from metadata.errors import ConfigurationError, WorldFault
 from metadata.ledger import Ledger
-from metadata.registry import Registry
+from metadata.registry.registry import Registry
 from metadata.settings import Settings
 
 if TYPE_CHECKING:

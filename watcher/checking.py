@@ -22,8 +22,8 @@ from metadata.errors import FileRefused, UsageError
 from metadata.files.folders import name_with_id
 from metadata.files.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
 from metadata.ledger import Ledger
-from metadata.proposals import inside
-from metadata.registry import RegistrySnapshot, type_name_of
+from metadata.registry.proposals import inside
+from metadata.registry.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings
 from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
 from processors.decode import Decoder, FileResult, decompress

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from metadata.drafts import Drafts, HeldFile, HeldPrefix
 from metadata.errors import FileRefused, LemonadeError
 from metadata.files.names import match_type, parse_name
 from metadata.logs import Event, get_logger
-from metadata.registry import Registry, RegistrySnapshot
+from metadata.registry.drafts import Drafts, HeldFile, HeldPrefix
+from metadata.registry.registry import Registry, RegistrySnapshot
 from metadata.types.definition import FileType, TypeStatus
 from processors.infer import Draft, draft
 from processors.infer_records import Bounds, Sample, Source, gather, keys_of

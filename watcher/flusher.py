@@ -19,7 +19,7 @@ from metadata.errors import LemonadeError, TypeStopped
 from metadata.ids import new_id
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.registry import Registry
+from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from metadata.types.definition import FileType
 from processors.microbatch import BatchInWork, BatchResult, MicroBatches

@@ -34,7 +34,7 @@ from metadata.ids import new_id
 from metadata.ledger import Arrival, HeldClaim, Ledger, NewFile
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.outage import DISK_FULL, world_code
-from metadata.registry import Registry, type_name_of
+from metadata.registry.registry import Registry, type_name_of
 from metadata.settings import Settings
 from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
 from watcher.observer import Nominations

@@ -15,7 +15,7 @@ from metadata.errors import TypeStopped
 from metadata.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.operation_receipt import OperationReceipt
-from metadata.registry import Registry
+from metadata.registry.registry import Registry
 from metadata.types.definition import FileType
 from processors.backfill import Backfill
 from processors.lake import LandingState

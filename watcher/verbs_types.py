@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from metadata.registry import Registry
+from metadata.registry.registry import Registry
 from metadata.types.definition import FileType
 
 

@@ -13,14 +13,14 @@ from typing import Any
 from metadata.backfills import Backfills
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState, FlushReason
-from metadata.drafts import Drafts
 from metadata.errors import UsageError, WorldFault
 from metadata.files.moves import sweep
 from metadata.files.names import match_type, parse_name
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.outage import Outage
-from metadata.registry import RegistrySnapshot
+from metadata.registry.drafts import Drafts
+from metadata.registry.registry import RegistrySnapshot
 from metadata.types.definition import FileType
 from processors.audit import Audit, audit
 from processors.backfill import Backfill

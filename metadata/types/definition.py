@@ -1,8 +1,8 @@
 """What a file type is: its fields, names and processing; pure values.
 
-`metadata.types.parse_definition` and `metadata.types.parse_config` are the only makers of checked values, and they say every
-fault at once. Types of fields are Iceberg's, written as Iceberg writes them in JSON, and `json` for "any value, kept as
-JSON text".
+`metadata.types.parse_definition` and `metadata.types.parse_config` are the only makers of checked values, and they say
+every fault at once. Types of fields are Iceberg's, written as Iceberg writes them in JSON, and `json` for "any value,
+kept as JSON text".
 """
 
 from __future__ import annotations

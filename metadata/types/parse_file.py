@@ -1,6 +1,6 @@
 """A types file: the JSON form in which a file type is registered, checked whole.
 
-Pure values; `metadata.registry` keeps them in the database.
+Pure values; `metadata.registry.registry` keeps them in the database.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ from metadata.database.states import FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, WorldFault
 from metadata.ledger import Ledger
 from metadata.operations import Operations
-from metadata.registry import RegistrySnapshot
+from metadata.registry.registry import RegistrySnapshot
 from metadata.replays import Replays
 from metadata.types.definition import FileType
 from processors.lake import Lake

@@ -11,8 +11,8 @@ from command import drop, wait_for
 from unsparked import Unsparked
 from workshop import Workshop
 
-from metadata.drafts import Drafts
 from metadata.errors import ConfigurationError, UsageError, WorldFault
+from metadata.registry.drafts import Drafts
 from metadata.settings import Settings
 from watcher import drafting
 from watcher.commands.types import types

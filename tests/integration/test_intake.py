@@ -22,7 +22,7 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import WorldFault
 from metadata.ledger import Ledger, NewFile
-from metadata.registry import Registry
+from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from metadata.types.definition import FileType, TypeStatus
 from watcher.buffers import Buffer, Buffers

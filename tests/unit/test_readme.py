@@ -25,7 +25,7 @@ from metadata.database.engine import Database
 from metadata.database.models import Base
 from metadata.database.states import BatchState, FileState
 from metadata.logs import Event, Severity
-from metadata.registry import Registry
+from metadata.registry.registry import Registry
 from metadata.reject_codes import RejectCode
 from metadata.retries import policies
 from metadata.settings import Settings, settings_table

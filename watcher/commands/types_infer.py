@@ -69,8 +69,8 @@ def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | Non
 
 
 def _draft_held(app: App, kind: FileType, root: str | None) -> Draft:
-    from metadata.drafts import Drafts
     from metadata.errors import UsageError
+    from metadata.registry.drafts import Drafts
     from processors.infer import Draft
     from processors.infer_records import Bounds
     from watcher.drafting import draft_held, wanted
@@ -103,7 +103,7 @@ def _data_files(what: Sequence[str]) -> list[Path]:
 def _type_name(path: Path) -> str:
     from metadata.errors import FileRefused
     from metadata.files.names import parse_name
-    from metadata.registry import type_name_of
+    from metadata.registry.registry import type_name_of
 
     try:
         return type_name_of(parse_name(path.name).prefix)

@@ -11,7 +11,7 @@ from watcher.commands.show import JSON_OPTION, print_json, shown
 from watcher.commands.types_files import agree, perform, read, say
 
 if TYPE_CHECKING:
-    from metadata.updates import Update
+    from metadata.registry.updates import Update
     from watcher.app import App
 
 

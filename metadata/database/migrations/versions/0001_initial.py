@@ -10,7 +10,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Times are ISO 8601 text in UTC. A revision says the column as it is here, whatever `metadata.database.models` becomes later.
+# Times are ISO 8601 text in UTC. A revision says the column as it is here, whatever `metadata.database.models` becomes
+# later.
 TIME = sa.String(32)
 
 

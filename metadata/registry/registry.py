@@ -19,15 +19,14 @@ from typing import Any
 from sqlalchemy import LargeBinary, Text, cast, insert, select, type_coerce, update
 from sqlalchemy.orm import Session
 
-from metadata import versions
 from metadata.clock import Clock, SystemClock
 from metadata.database.engine import Database
 from metadata.database.models import SchemaVersion, TableMetadata
-from metadata.drafts import DRAFT_COLUMNS, draft_of
 from metadata.errors import ConfigurationError, UsageError
-from metadata.exchange import document_of, types_of
-from metadata.settings import Settings
-from metadata.type_rows import (
+from metadata.registry import versions
+from metadata.registry.drafts import DRAFT_COLUMNS, draft_of
+from metadata.registry.exchange import document_of, types_of
+from metadata.registry.rows import (
     COLUMNS,
     JSON_COLUMNS,
     BrokenType,
@@ -46,11 +45,12 @@ from metadata.type_rows import (
     status_of,
     version_of,
 )
+from metadata.registry.updates import UNRECORDED, Update, planned
+from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
 from metadata.types.changes import Change
 from metadata.types.definition import FileType, TypeStatus, table_identifier
 from metadata.types.parse_file import conflicts, parse_type, storable
-from metadata.updates import UNRECORDED, Update, planned
 
 __all__ = ["BrokenType", "Registry", "RegistrySnapshot", "get_or_create_table_metadata", "type_name_of"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from metadata.errors import ConfigurationError, UsageError
-from metadata.type_rows import JSON_COLUMNS, BrokenType, Row, json_or_text, shown_name
+from metadata.registry.rows import JSON_COLUMNS, BrokenType, Row, json_or_text, shown_name
 from metadata.types.definition import TypeStatus
 from metadata.types.fault_list import show, unique, unknown_keys
 from metadata.types.parse_file import TYPES_FILE_KEYS
