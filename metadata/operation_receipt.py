@@ -18,7 +18,7 @@ from metadata.clock import Clock
 from metadata.database.engine import Database
 from metadata.database.models import Operation, SourceFile
 from metadata.database.states import BatchState, FileState
-from metadata.ledger import touch_day
+from metadata.ledger.ledger import touch_day
 from metadata.operation_rows import operation_of
 from metadata.operations import apply_undo
 from metadata.replays import KINDS, count_taken

@@ -13,7 +13,7 @@ from metadata.database.engine import Database
 from metadata.database.models import Operation
 from metadata.database.states import BATCH_MOVES, BatchState
 from metadata.errors import Fatal
-from metadata.ledger import touch_day
+from metadata.ledger.ledger import touch_day
 
 
 class OperationRows:

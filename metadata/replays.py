@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from metadata.database.models import Batch, Operation, ReplayRecord, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.errors import Fatal
-from metadata.history import note_many
+from metadata.ledger.file_history import note_many
 from metadata.operation_rows import OperationRows, move_operation, operation_of, record_commit, unsettled_among
 from metadata.reservations import RecordKey, by_file, count_of, release, reserve, taken_by
 

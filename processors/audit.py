@@ -17,13 +17,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from metadata.books import BatchRow, FileRow, Scope, known_batches, known_files, read_books
 from metadata.clock import Clock
 from metadata.database.states import FileState
 from metadata.errors import FileRefused, TypeStopped, WorldFault
 from metadata.files.folders import Folders, name_with_id
 from metadata.files.names import parse_name
-from metadata.ledger import Ledger
+from metadata.ledger.books import BatchRow, FileRow, Scope, known_batches, known_files, read_books
+from metadata.ledger.ledger import Ledger
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from processors.lake import Lake

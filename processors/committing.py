@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from metadata.database.models import Batch, SourceFile
 from metadata.errors import TypeStopped
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.operations import Operations
 from processors import quarantine
 from processors.lake import BATCH_ID, Lake, LandingState

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from metadata.errors import FileRefused
+from metadata.ledger.reject_counts import RejectReason, UnknownKey
 from metadata.reject_codes import RejectCode
-from metadata.rejects import RejectReason, UnknownKey
 from metadata.types.definition import Definition, UnknownFields
 from processors.column_faults import Fault, TooLarge, sound_columns
 from processors.columns import Columns

@@ -23,8 +23,8 @@ from pyiceberg.manifest import FileFormat
 from pyiceberg.table.snapshots import ancestors_of
 from pyiceberg.types import DateType
 
-from metadata.books import Scope
 from metadata.errors import Busy, TypeStopped
+from metadata.ledger.books import Scope
 from metadata.types.definition import DATE_COLUMN
 from processors.lake import Lake
 

@@ -42,11 +42,11 @@ from metadata.database.models import Batch, SourceFile
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ids import new_id
-from metadata.ledger import Ledger
+from metadata.ledger.batch_receipt import Receipt
+from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
 from metadata.operations import Operations
 from metadata.outage import Outage
-from metadata.receipt import Receipt
 from metadata.retries import Destination, policy_for
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType

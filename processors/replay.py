@@ -42,7 +42,7 @@ from metadata.database.states import BatchState
 from metadata.errors import FileRefused, LemonadeError, TypeStopped
 from metadata.files.names import parse_name
 from metadata.ids import new_id
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
 from metadata.outage import Outage
 from metadata.replays import Kind, Replays

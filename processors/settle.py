@@ -18,7 +18,7 @@ from metadata.errors import BytesChanged, WorldFault
 from metadata.files.folders import Folders, move_or_finish, name_with_id, write_reason
 from metadata.files.moves import sync_folders
 from metadata.ids import new_id
-from metadata.ledger import Arrival, Ledger
+from metadata.ledger.ledger import Arrival, Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.outage import world_code
 from processors.rewritten import rewritten

@@ -29,7 +29,7 @@ from pyiceberg.types import DateType, NestedField, TimestamptzType
 
 from metadata.clock import Clock
 from metadata.errors import UsageError
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.types.definition import Definition, FileType, SummaryConfig
 from processors.evolve import former_names
 from processors.lake import Lake, TableHandle

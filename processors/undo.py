@@ -34,7 +34,7 @@ from metadata.database.states import BatchState, FileState
 from metadata.errors import LemonadeError, TypeStopped, WorldFault
 from metadata.files.folders import move, name_with_id
 from metadata.ids import new_id
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.operations import Operations, Part
 from metadata.outage import Outage

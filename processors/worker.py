@@ -24,8 +24,8 @@ import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
 
 from metadata.errors import Fatal, FileRefused, WorldFault
-from metadata.ledger import FileOutcome, WrittenFile
-from metadata.rejects import bounded
+from metadata.ledger.ledger import FileOutcome, WrittenFile
+from metadata.ledger.reject_counts import bounded
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
 from processors.datafiles import Output, floor_time
 from processors.decode import Decoder, FileResult, RecordColumns, decompress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 
-from metadata.reporting import UnknownKeyCount
+from metadata.ledger.report_facts import UnknownKeyCount
 from watcher.report_values import (
     CodeRate,
     Duplicates,

@@ -13,7 +13,7 @@ from metadata.database.engine import Database
 from metadata.database.marks import Marks
 from metadata.database.requests import Requests
 from metadata.errors import ConfigurationError, WorldFault
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
 

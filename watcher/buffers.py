@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Protocol, TypeVar
 
 from metadata.database.states import FlushReason
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from metadata.types.definition import FileType
 

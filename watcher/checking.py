@@ -16,12 +16,12 @@ from typing import Any
 
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
-from metadata.deliveries import Verdict as DeliveryVerdict
-from metadata.deliveries import decide
 from metadata.errors import FileRefused, UsageError
 from metadata.files.folders import name_with_id
 from metadata.files.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
-from metadata.ledger import Ledger
+from metadata.ledger.deliveries import Verdict as DeliveryVerdict
+from metadata.ledger.deliveries import decide
+from metadata.ledger.ledger import Ledger
 from metadata.registry.proposals import inside
 from metadata.registry.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings

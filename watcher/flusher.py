@@ -17,7 +17,7 @@ from metadata.clock import Clock
 from metadata.database.states import FlushReason
 from metadata.errors import LemonadeError, TypeStopped
 from metadata.ids import new_id
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry.registry import Registry
 from metadata.settings import Settings

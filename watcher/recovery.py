@@ -12,7 +12,7 @@ from enum import StrEnum
 from metadata.database.models import Batch, Operation
 from metadata.database.states import BatchState
 from metadata.errors import TypeStopped
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.operation_receipt import OperationReceipt
 from metadata.registry.registry import Registry

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from metadata.errors import BatchFault, TypeStopped, UsageError
-from metadata.lives import find_files
+from metadata.ledger.life import find_files
 from metadata.replays import Kind
 from metadata.reservations import RecordKey
 from metadata.types.definition import FileType, TypeStatus

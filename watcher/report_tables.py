@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from metadata.errors import ConfigurationError, LemonadeError
-from metadata.reporting import Fingerprint, Period
+from metadata.ledger.report_facts import Fingerprint, Period
 from metadata.types.definition import RESCUED, Dedupe, FileType
 from watcher.report_values import NullRate, Rescue
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from metadata.database.states import FileState
-from metadata.reporting import Slice, UnknownKeyCount
+from metadata.ledger.report_facts import Slice, UnknownKeyCount
 from watcher.verdicts import Kind
 
 OUTCOMES = ("loaded", "failed", "error", "duplicate", "held", "undone", "replaced", "missing", "waiting")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from metadata.fingerprint import without_place
+from metadata.ledger.fingerprint import without_place
 from watcher.report_values import (
     CodeRate,
     Duplicates,

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
 from metadata.database.states import FileState
-from metadata.reporting import Fingerprint, LedgerFacts, Period, Slice, read_facts
+from metadata.ledger.report_facts import Fingerprint, LedgerFacts, Period, Slice, read_facts
 from metadata.types.definition import FileType
 from watcher.report_tables import Tables
 from watcher.report_values import (

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from metadata.errors import BytesChanged
 from metadata.files.folders import reason_path
-from metadata.ledger import Ledger, NewFile
-from metadata.lives import ended_like
+from metadata.ledger.ledger import Ledger, NewFile
+from metadata.ledger.life import ended_like
 
 
 def mark_returned(ledger: Ledger, arrivals: Sequence[NewFile]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from metadata.database.models import Batch, SourceFile
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import Busy, UsageError
-from metadata.lives import files_by_id, find_files
+from metadata.ledger.life import files_by_id, find_files
 from metadata.operations import Operations
 from metadata.types.definition import TypeStatus
 from processors.quarantine import TABLE as QUARANTINE

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from metadata.deliveries import DeliveryPolicy, OnRedelivery, OnSameContent
 from metadata.errors import ConfigurationError
+from metadata.ledger.deliveries import DeliveryPolicy, OnRedelivery, OnSameContent
 from metadata.types.fault_list import show
 
 DATE_COLUMN = "date"

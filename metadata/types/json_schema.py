@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from metadata.deliveries import OnRedelivery, OnSameContent
+from metadata.ledger.deliveries import OnRedelivery, OnSameContent
 from metadata.types.definition import DECIMAL, NAME, PLAIN_TYPES, TRANSFORM, TYPE_NAME, Dedupe, UnknownFields
 from metadata.types.json_values import EPOCH_MICROSECONDS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metadata.deliveries import OnRedelivery, OnSameContent
 from metadata.errors import ConfigurationError
+from metadata.ledger.deliveries import OnRedelivery, OnSameContent
 from metadata.types.definition import (
     DATE_COLUMN,
     TRANSFORM,

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from processors.lake import Lake
 from processors.microbatch import MicroBatches
 from processors.quarantine import TABLE

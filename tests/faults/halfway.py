@@ -20,7 +20,7 @@ from pyiceberg.table.update import AddSnapshotUpdate
 from sqlalchemy import Engine, event
 
 from metadata.database.states import FlushReason
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.durable_io import DurableFileIO
 from watcher.app import App

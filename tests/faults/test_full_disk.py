@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from metadata.database.models import Mark
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import WorldFault
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, configure, get_logger
 from metadata.outage import DISK_FULL, Outage, is_full
 from metadata.settings import Settings

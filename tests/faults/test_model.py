@@ -44,7 +44,7 @@ from sqlalchemy.exc import OperationalError
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, WorldFault
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.operations import Operations
 from metadata.registry.registry import RegistrySnapshot
 from metadata.replays import Replays

@@ -33,7 +33,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from rejecting import mend, records
 
 from metadata.database.models import Operation, ReplayRecord, SourceFile
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.lake import Lake
 from processors.quarantine import TABLE as QUARANTINE

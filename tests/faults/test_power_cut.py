@@ -18,7 +18,7 @@ from inprocess import InProcessRunner
 from sqlalchemy import Engine, event, text
 
 from metadata.database.states import FlushReason
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.durable_io import DurableFileIO
 from processors.lake import is_local

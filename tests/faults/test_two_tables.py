@@ -24,7 +24,7 @@ from sqlalchemy import select
 
 from metadata.database.models import UnknownField
 from metadata.database.states import BatchState, FlushReason
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.lake import Lake
 from processors.quarantine import TABLE as QUARANTINE

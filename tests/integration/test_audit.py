@@ -21,11 +21,11 @@ from pyiceberg.table import Table
 from sqlalchemy import text
 from workshop import Workshop
 
-from metadata import books
-from metadata.books import Scope
 from metadata.database.models import Operation, SourceFile
 from metadata.database.states import FileState
 from metadata.errors import UsageError
+from metadata.ledger import books
+from metadata.ledger.books import Scope
 from metadata.settings import Settings
 from processors import audit as auditing
 from processors.audit import Audit, Code, audit

@@ -17,9 +17,9 @@ from inprocess import InProcessRunner
 
 from metadata.database.models import FileHistory
 from metadata.database.states import FileState, FlushReason
-from metadata.history import of_file
 from metadata.ids import new_id
-from metadata.ledger import Arrival, FileOutcome, Ledger, NewFile
+from metadata.ledger.file_history import of_file
+from metadata.ledger.ledger import Arrival, FileOutcome, Ledger, NewFile
 from metadata.settings import Settings
 from watcher.app import App
 from watcher.commands.explain import explain

@@ -14,8 +14,8 @@ from metadata.database.models import Reject, UnknownField
 from metadata.database.states import FileState, FlushReason
 from metadata.errors import Fatal, WorldFault
 from metadata.ids import new_id
-from metadata.ledger import Arrival, FileOutcome, Ledger, Plan, WrittenFile
-from metadata.rejects import RejectReason, UnknownKey, bounded
+from metadata.ledger.ledger import Arrival, FileOutcome, Ledger, Plan, WrittenFile
+from metadata.ledger.reject_counts import RejectReason, UnknownKey, bounded
 from metadata.settings import Settings
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -154,7 +154,7 @@ def test_unknown_keys_are_counted_when_their_batch_is_recorded(
     ledger: Ledger, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of all files together, with the first and last time; a type keeps so many keys and no more."""
-    monkeypatch.setattr("metadata.rejects.MOST_UNKNOWN", 2)
+    monkeypatch.setattr("metadata.ledger.reject_counts.MOST_UNKNOWN", 2)
     began = clock.now()
     load(ledger, claim(ledger), unknown=(UnknownKey("colour", 2, '"red"'), UnknownKey("x" * 300, 1, "1")))
     clock.forward(60)

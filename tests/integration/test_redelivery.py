@@ -16,7 +16,7 @@ from workshop import Workshop
 from metadata.database.models import Operation
 from metadata.database.states import BatchState, FileState
 from metadata.errors import ConfigurationError, UnknownOutcome
-from metadata.ledger import Ledger
+from metadata.ledger.ledger import Ledger
 from metadata.operations import Operations
 from metadata.settings import Settings
 from processors.lake import BATCH_ID, OPERATION, Lake

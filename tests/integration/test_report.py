@@ -18,7 +18,7 @@ from workshop import Workshop
 
 from metadata.database.models import Base, Batch, Reject, SourceFile, UnknownField
 from metadata.ids import new_id
-from metadata.reporting import Fingerprint, Period, read_facts
+from metadata.ledger.report_facts import Fingerprint, Period, read_facts
 from watcher.app import App
 from watcher.cli import VERBS
 from watcher.commands.report import report as command
@@ -390,7 +390,7 @@ def test_the_ledger_is_only_read(shelf: Shelf) -> None:
 
 def test_more_different_errors_than_are_kept_apart(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those in the most files are shown, all are counted."""
-    monkeypatch.setattr("metadata.reporting.MOST_FINGERPRINTS", 2)
+    monkeypatch.setattr("metadata.ledger.report_facts.MOST_FINGERPRINTS", 2)
     for field in ("a", "b", "b", "c", "c", "c"):
         shelf.file(at(9), rejects={("wrong_type", field): (1, "it is wrong")})
     found = shelf.report()

@@ -15,8 +15,8 @@ from inprocess import InProcessRunner
 
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
-from metadata.history import of_file
-from metadata.lives import find_files
+from metadata.ledger.file_history import of_file
+from metadata.ledger.life import find_files
 from metadata.settings import Settings
 from watcher import retrying
 from watcher.app import App

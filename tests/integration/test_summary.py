@@ -16,7 +16,7 @@ from metadata.database.engine import Database
 from metadata.database.models import Base, SummaryDay
 from metadata.errors import UsageError
 from metadata.ids import new_id
-from metadata.ledger import Ledger, touch_day
+from metadata.ledger.ledger import Ledger, touch_day
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
 from metadata.types.definition import FileType, TypeStatus, table_identifier

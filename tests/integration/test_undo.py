@@ -16,9 +16,9 @@ from workshop import Workshop
 
 from metadata.database.models import Operation, SourceFile
 from metadata.database.states import BatchState, FileState
-from metadata.deliveries import OnRedelivery
 from metadata.errors import Busy, TypeStopped, UsageError, WorldFault
 from metadata.ids import new_id
+from metadata.ledger.deliveries import OnRedelivery
 from metadata.operations import Operations
 from metadata.settings import Settings
 from processors import rewrite

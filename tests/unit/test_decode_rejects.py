@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from decoded import KEYS, define, rows_of, single_rows
 
-from metadata.rejects import RejectReason
+from metadata.ledger.reject_counts import RejectReason
 from processors import decode as decode_module
 from processors.columns import ColumnError, Columns
 from processors.decode import DecodedGroup, Decoder

@@ -28,7 +28,7 @@ def audit(app: App, file_type: str | None, first: datetime | None, last: datetim
 
     Reads only; what a running daemon has in work is counted apart.
     """
-    from metadata.books import Scope
+    from metadata.ledger.books import Scope
     from processors import audit as auditing
 
     if first is not None and last is not None and last < first:

@@ -13,7 +13,7 @@ from watcher.commands.show import JSON_OPTION, bytes_text, iso, print_json, prin
 
 if TYPE_CHECKING:
     from metadata.database.models import Batch, BatchFile, SourceFile
-    from metadata.lives import Life
+    from metadata.ledger.life import Life
     from watcher.app import App
 
 _BAD = ("failed", "error", "missing", "duplicate")
@@ -28,7 +28,7 @@ def explain(app: App, file: str, as_json: bool) -> None:
 
     A name that several files have lists them with their ids. Exit 1 when the ledger has none.
     """
-    from metadata.lives import batch_of, find_files, life_of
+    from metadata.ledger.life import batch_of, find_files, life_of
 
     found = find_files(app.database, file)
     life = life_of(app.database, found[0].id) if len(found) == 1 else None

@@ -295,7 +295,7 @@ def _record(row: dict[str, Any], *, with_batch: bool = False) -> str:
 
 
 def _files(app: App, file_ids: list[str]) -> list[Any]:
-    from metadata.lives import files_by_id
+    from metadata.ledger.life import files_by_id
 
     return list(files_by_id(app.database, file_ids).values())
 

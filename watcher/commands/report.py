@@ -15,7 +15,7 @@ from metadata.errors import UsageError
 from watcher.commands.show import JSON_OPTION, print_json, shown
 
 if TYPE_CHECKING:
-    from metadata.reporting import Period
+    from metadata.ledger.report_facts import Period
     from watcher.app import App
     from watcher.report_values import Report
 
@@ -70,7 +70,7 @@ def answer(made: Report) -> dict[str, Any]:
 
 
 def _period(app: App, first: datetime | None, last: datetime | None) -> Period:
-    from metadata.reporting import Period
+    from metadata.ledger.report_facts import Period
 
     if last is not None:
         to = last.date()
@@ -85,7 +85,7 @@ def _period(app: App, first: datetime | None, last: datetime | None) -> Period:
 
 
 def _check_type(app: App, file_type: str) -> None:
-    from metadata.reporting import knows_type
+    from metadata.ledger.report_facts import knows_type
 
     registered = {str(row["file_type"]) for row in app.registry.describe()}
     if file_type not in registered and not knows_type(app.database, file_type):

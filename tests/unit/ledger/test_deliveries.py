@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from metadata.deliveries import Decision, DeliveryPolicy, OnRedelivery, OnSameContent, Verdict, decide
+from metadata.ledger.deliveries import Decision, DeliveryPolicy, OnRedelivery, OnSameContent, Verdict, decide
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 REPLACE = DeliveryPolicy(on_redelivery=OnRedelivery.REPLACE)

@@ -18,11 +18,11 @@ from metadata.clock import Clock
 from metadata.database.engine import Database
 from metadata.database.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile, SummaryDay
 from metadata.database.states import BATCH_MOVES, FILE_MOVES, BatchState, FileState, FlushReason
-from metadata.deliveries import Delivered, DeliveryPolicy, OnRedelivery, Verdict, decide
 from metadata.errors import Fatal
-from metadata.history import note, note_many
-from metadata.receipt import Rebuilding, put_back
-from metadata.rejects import (
+from metadata.ledger.batch_receipt import Rebuilding, put_back
+from metadata.ledger.deliveries import Delivered, DeliveryPolicy, OnRedelivery, Verdict, decide
+from metadata.ledger.file_history import note, note_many
+from metadata.ledger.reject_counts import (
     RejectReason,
     UnknownKey,
     count_unknown,

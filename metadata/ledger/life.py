@@ -12,7 +12,7 @@ from sqlalchemy import or_, select
 from metadata.database.engine import Database
 from metadata.database.models import Batch, BatchFile, FileHistory, Operation, Reject, SourceFile
 from metadata.database.states import FileState
-from metadata.history import of_file
+from metadata.ledger.file_history import of_file
 
 _IDS_AT_ONCE = 500
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metadata.fingerprint import LONGEST, normalised, without_place
+from metadata.ledger.fingerprint import LONGEST, normalised, without_place
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from metadata.database.engine import Database
 from metadata.database.models import BatchFile, Reject, SourceFile, UnknownField
 from metadata.database.states import FileState
-from metadata.fingerprint import LONGEST, normalised
+from metadata.ledger.fingerprint import LONGEST, normalised
 
 HISTORY_DAYS = 30
 """How far before the range arrivals are looked at, to know a type's rhythm."""
@@ -100,7 +100,7 @@ class Fingerprint:
     file_type: str | None
     code: str
     field_name: str  #: empty when the record or the file as a whole is at fault
-    message: str  #: as `metadata.fingerprint` leaves it
+    message: str  #: as `metadata.ledger.fingerprint` leaves it
     whole_file: bool  #: the file was refused or could not be read; nobody counted its records
     files: int = 0
     records: int = 0  #: 0 when the file as a whole failed
