@@ -31,14 +31,14 @@ from pyiceberg.expressions import AlwaysTrue, BooleanExpression, NotNull
 from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.table import FileScanTask, Table, WriteTask
 
-from metadata.backfills import Backfills
 from metadata.clock import Clock
 from metadata.database.models import Operation
 from metadata.database.states import BatchState
 from metadata.errors import Fatal, LemonadeError, TypeStopped
 from metadata.ids import new_id
 from metadata.logs import Event, get_logger
-from metadata.operations import Part
+from metadata.operations.backfill import Backfills
+from metadata.operations.undo import Part
 from metadata.types.definition import RESCUED, Definition, Field, FileType
 from processors.decode import Decoder
 from processors.lake import Lake, TableHandle

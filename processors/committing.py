@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from metadata.database.models import Batch, SourceFile
 from metadata.errors import TypeStopped
 from metadata.ledger.ledger import Ledger
-from metadata.operations import Operations
+from metadata.operations.undo import Operations
 from processors import quarantine
 from processors.lake import BATCH_ID, Lake, LandingState
 from processors.rewrite import Loaded, Rest, Rewriter

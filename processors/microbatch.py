@@ -45,7 +45,7 @@ from metadata.ids import new_id
 from metadata.ledger.batch_receipt import Receipt
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
-from metadata.operations import Operations
+from metadata.operations.undo import Operations
 from metadata.outage import Outage
 from metadata.retries import Destination, policy_for
 from metadata.settings import Settings

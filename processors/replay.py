@@ -44,9 +44,9 @@ from metadata.files.names import parse_name
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
+from metadata.operations.replay import Kind, Replays
+from metadata.operations.reserved_records import RecordKey
 from metadata.outage import Outage
-from metadata.replays import Kind, Replays
-from metadata.reservations import RecordKey
 from metadata.settings import Settings
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, FileType
 from processors.datafiles import Output, floor_time

@@ -29,7 +29,7 @@ from metadata.clock import Clock
 from metadata.database.models import SourceFile
 from metadata.errors import BatchFault, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ids import new_id
-from metadata.reservations import RecordKey
+from metadata.operations.reserved_records import RecordKey
 from metadata.retries import policy_for
 from metadata.settings import Settings
 from metadata.types.definition import LINEAGE, FileType

@@ -36,7 +36,7 @@ from metadata.files.folders import move, name_with_id
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.operations import Operations, Part
+from metadata.operations.undo import Operations, Part
 from metadata.outage import Outage
 from metadata.types.definition import FileType
 from processors.lake import Lake

@@ -10,8 +10,8 @@ from typing import Any
 
 from metadata.errors import BatchFault, TypeStopped, UsageError
 from metadata.ledger.life import find_files
-from metadata.replays import Kind
-from metadata.reservations import RecordKey
+from metadata.operations.replay import Kind
+from metadata.operations.reserved_records import RecordKey
 from metadata.types.definition import FileType, TypeStatus
 from processors.rejected import Chunk, RecordId, RejectedRecords, Selection
 from processors.replay import CHUNK_BYTES, CHUNK_RECORDS, Replay, Taken

@@ -10,7 +10,7 @@ from metadata.database.models import Batch, SourceFile
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import Busy, UsageError
 from metadata.ledger.life import files_by_id, find_files
-from metadata.operations import Operations
+from metadata.operations.undo import Operations
 from metadata.types.definition import TypeStatus
 from processors.quarantine import TABLE as QUARANTINE
 from processors.undo import rows_in

@@ -10,7 +10,6 @@ from contextlib import suppress
 from datetime import date, timedelta
 from typing import Any
 
-from metadata.backfills import Backfills
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState, FlushReason
 from metadata.errors import UsageError, WorldFault
@@ -18,6 +17,7 @@ from metadata.files.moves import sweep
 from metadata.files.names import match_type, parse_name
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
+from metadata.operations.backfill import Backfills
 from metadata.outage import Outage
 from metadata.registry.drafts import Drafts
 from metadata.registry.registry import RegistrySnapshot

@@ -16,8 +16,8 @@ from inprocess import InProcessRunner
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.update import AddSnapshotUpdate
 
-from metadata.operations import Operations
-from metadata.replays import Replays
+from metadata.operations.replay import Replays
+from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors.lake import Lake
 from processors.operation_receipts import OperationReceipts

@@ -45,9 +45,9 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, WorldFault
 from metadata.ledger.ledger import Ledger
-from metadata.operations import Operations
+from metadata.operations.replay import Replays
+from metadata.operations.undo import Operations
 from metadata.registry.registry import RegistrySnapshot
-from metadata.replays import Replays
 from metadata.types.definition import FileType
 from processors.lake import Lake
 from processors.microbatch import MicroBatches

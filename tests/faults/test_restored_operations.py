@@ -15,7 +15,7 @@ from onehome import Home
 from rejecting import mend, records
 
 from metadata.database.models import Operation, ReplayRecord, SourceFile
-from metadata.replays import Replays
+from metadata.operations.replay import Replays
 from metadata.settings import Settings
 from processors.lake import Lake
 from processors.operation_receipts import OperationReceipts

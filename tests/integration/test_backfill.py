@@ -12,9 +12,9 @@ from command import drop
 from ordershop import COUNT, ID, NOTE, PRICE, TABLE, Orders, fault
 from unsparked import TICKS, Unsparked, tick
 
-from metadata.backfills import Backfills
 from metadata.database.states import FlushReason
 from metadata.errors import Busy, UsageError
+from metadata.operations.backfill import Backfills
 from metadata.settings import Settings
 from metadata.types.definition import FileType
 from processors.lake import Lake

@@ -17,7 +17,7 @@ from metadata.database.models import Operation
 from metadata.database.states import BatchState, FileState
 from metadata.errors import ConfigurationError, UnknownOutcome
 from metadata.ledger.ledger import Ledger
-from metadata.operations import Operations
+from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors.lake import BATCH_ID, OPERATION, Lake
 from processors.microbatch import MicroBatches

@@ -19,7 +19,7 @@ from metadata.database.states import BatchState, FileState
 from metadata.errors import Busy, TypeStopped, UsageError, WorldFault
 from metadata.ids import new_id
 from metadata.ledger.deliveries import OnRedelivery
-from metadata.operations import Operations
+from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors import rewrite
 from processors.lake import OPERATION_ID, Lake

@@ -18,8 +18,8 @@ from metadata.database.models import Batch, Operation, ReplayRecord, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.errors import Fatal
 from metadata.ledger.file_history import note_many
-from metadata.operation_rows import OperationRows, move_operation, operation_of, record_commit, unsettled_among
-from metadata.reservations import RecordKey, by_file, count_of, release, reserve, taken_by
+from metadata.operations.base import OperationRows, move_operation, operation_of, record_commit, unsettled_among
+from metadata.operations.reserved_records import RecordKey, by_file, count_of, release, reserve, taken_by
 
 Kind = Literal["replay", "discard"]
 KINDS: tuple[Kind, ...] = ("replay", "discard")

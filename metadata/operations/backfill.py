@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from metadata.database.models import Operation
 from metadata.database.states import BatchState
-from metadata.operation_rows import OperationRows, move_operation, operation_of, record_commit, unsettled_among
-from metadata.operations import Part
+from metadata.operations.base import OperationRows, move_operation, operation_of, record_commit, unsettled_among
+from metadata.operations.undo import Part
 
 KIND = "backfill"
 

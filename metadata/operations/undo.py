@@ -18,7 +18,7 @@ from metadata.database.states import BatchState, FileState
 from metadata.ledger.file_history import note_many
 from metadata.ledger.ledger import _move_file as move_file
 from metadata.ledger.reject_counts import forget_replays
-from metadata.operation_rows import OperationRows, move_operation, operation_of, record_commit, unsettled_among
+from metadata.operations.base import OperationRows, move_operation, operation_of, record_commit, unsettled_among
 
 _IDS_AT_ONCE = 5000
 

@@ -19,10 +19,10 @@ from metadata.database.engine import Database
 from metadata.database.models import Operation, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.ledger.ledger import touch_day
-from metadata.operation_rows import operation_of
-from metadata.operations import apply_undo
-from metadata.replays import KINDS, count_taken
-from metadata.reservations import RecordKey, reserve, taken_by
+from metadata.operations.base import operation_of
+from metadata.operations.replay import KINDS, count_taken
+from metadata.operations.reserved_records import RecordKey, reserve, taken_by
+from metadata.operations.undo import apply_undo
 
 FORMAT = 1
 RECEIPTED = ("undo", *KINDS)
