@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from metadata.errors import WorldFault
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.retries import WORLD
+from metadata.retry_policy import WORLD
 
 log = get_logger()
 

@@ -2,7 +2,7 @@
 
 A fault that one file may have caused (its worker or the JVM died, it hung, decoding it raised) has the batch cut in
 two, again and again, until that file is alone and goes to failed/; the others load. Which faults these are, how often a
-batch is tried and how long it waits stands in `metadata.retries`. A file is in log2(files of its chunk) + attempts
+batch is tried and how long it waits stands in `metadata.retry_policy`. A file is in log2(files of its chunk) + attempts
 attempts at most.
 
 Deaths of the whole process are treated the same, see `watcher.buffers.cut` and `is_poison`.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from metadata.errors import BatchFault, UnknownOutcome
-from metadata.retries import Destination, Retry
+from metadata.retry_policy import Destination, Retry
 
 MOST_FAULTS = 500  # of one chunk: when everything fails, halving thousands of files to the last would help nobody
 POISON_DEATHS = 3  # of the whole process: a file that was alone in work at the last of them is not tried again

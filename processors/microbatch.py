@@ -47,7 +47,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
 from metadata.operations.undo import Operations
 from metadata.outage import Outage
-from metadata.retries import Destination, policy_for
+from metadata.retry_policy import Destination, policy_for
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
 from processors.attempts import Again, GiveUp, Halve, after, is_poison

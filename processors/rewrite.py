@@ -30,7 +30,7 @@ from metadata.database.models import SourceFile
 from metadata.errors import BatchFault, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ids import new_id
 from metadata.operations.reserved_records import RecordKey
-from metadata.retries import policy_for
+from metadata.retry_policy import policy_for
 from metadata.settings import Settings
 from metadata.types.definition import LINEAGE, FileType
 from processors.datafiles import PathKey

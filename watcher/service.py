@@ -30,7 +30,7 @@ from metadata.database.states import FlushReason
 from metadata.errors import Busy, ConfigurationError, Fatal, LemonadeError, UsageError, WorldFault
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry.registry import RegistrySnapshot
-from metadata.retries import WORLD
+from metadata.retry_policy import WORLD
 from metadata.types.definition import FileType
 from watcher.app import App
 from watcher.buffers import Buffers

@@ -151,7 +151,7 @@ class SummaryConfig(_Value):
 
 
 class RetryConfig(_Value):
-    """A type's own numbers for attempts at its micro-batches; None follows the table in `metadata.retries`."""
+    """A type's own numbers for attempts at its micro-batches; None follows the table in `metadata.retry_policy`."""
 
     attempts: int | None = None  #: in all, the first included
     first_wait_seconds: float | None = None

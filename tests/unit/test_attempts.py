@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metadata.errors import BatchFault, UnknownOutcome
-from metadata.retries import policy_for
+from metadata.retry_policy import policy_for
 from metadata.settings import Settings
 from processors.attempts import MOST_FAULTS, Again, GiveUp, Halve, after, is_poison
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metadata.cures import CURES, OTHERWISE, cure_for, error_json
-from metadata.retries import Destination, policies
+from metadata.retry_policy import Destination, policies
 from metadata.settings import Settings
 from watcher import cli
 

@@ -27,7 +27,7 @@ from metadata.database.states import BatchState, FileState
 from metadata.logs import Event, Severity
 from metadata.registry.registry import Registry
 from metadata.reject_codes import RejectCode
-from metadata.retries import policies
+from metadata.retry_policy import policies
 from metadata.settings import Settings, settings_table
 from metadata.types.definition import PLAIN_TYPES, TypeStatus
 from metadata.types.parse_file import parse_type

@@ -7,7 +7,7 @@ import pytest
 from metadata import errors
 from metadata.errors import BatchFault, ConfigurationError, Fatal, FileRefused, UnknownOutcome, WorldFault
 from metadata.logs import Severity
-from metadata.retries import Destination, policies, policy_for
+from metadata.retry_policy import Destination, policies, policy_for
 from metadata.settings import Settings
 from metadata.types.definition import FileType, ProcessingConfig, RetryConfig, TypeStatus
 from metadata.types.parse_config import parse_config
