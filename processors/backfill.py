@@ -40,7 +40,7 @@ from metadata.logs import Event, get_logger
 from metadata.operations.backfill import Backfills
 from metadata.operations.undo import Part
 from metadata.types.definition import RESCUED, Definition, Field, FileType
-from processors.decode import Decoder
+from processors.decode.decoder import Decoder
 from processors.lake import Lake, TableHandle
 from processors.rewrite import FEW_BYTES, Rest, Rewriter, bins, days_in, partition_of, write_data_files
 

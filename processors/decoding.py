@@ -15,7 +15,7 @@ from metadata.ledger.ledger import FileOutcome, Ledger, WrittenFile
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
 from processors import quarantine
-from processors.dedupe import existing_filter
+from processors.decode.known_keys import existing_filter
 from processors.lake import Lake, TableHandle
 from processors.rewrite import Loaded
 from processors.spark import Runner

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from metadata.types.definition import DATE_COLUMN, Definition, UnknownFields
 from metadata.types.parse_definition import parse_definition
-from processors.content import BROKEN
-from processors.decode import Decoder
+from processors.decode.decoder import Decoder
+from processors.decode.document import BROKEN
 from processors.infer_names import column_names
 from processors.infer_records import Sample, key_fits, keys_of
 from processors.infer_values import Budget, Choice, Seen, choose, plainer, words_of

@@ -1,7 +1,7 @@
 """Which records does a sample of source files hold, when nobody has described them yet?
 
-Files are read up to stated bounds, compressed ones too. Where records stand in a document is what `processors.content`
-says it is, as far as that needs no schema; for the rest there are rules here: see `find`.
+Files are read up to stated bounds, compressed ones too. Where records stand in a document is what
+`processors.decode.document` says it is, as far as that needs no schema; for the rest there are rules here: see `find`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow as pa
 from metadata.errors import FileRefused
 from metadata.files.names import Compression
 from metadata.types.definition import JSON_KEY, Definition, Field, FileType
-from processors.content import BROKEN, Content
+from processors.decode.document import BROKEN, Content
 from processors.infer_values import words_of
 
 _MIB = 1024 * 1024

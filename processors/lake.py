@@ -42,6 +42,7 @@ from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutco
 from metadata.outage import world_code
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
+from processors.decode.schema import iceberg_schema, partition_spec
 from processors.durable_io import IMPLEMENTATION
 from processors.evolve import Evolution, FormerNames, apply, evolution, former_names, version_property
 from processors.landing import (
@@ -52,7 +53,6 @@ from processors.landing import (
     find_landing,
     is_in_main,
 )
-from processors.schema import iceberg_schema, partition_spec
 
 __all__ = ["CATALOG_NAME", "NAMESPACES", "Commit", "Lake", "Landing", "LandingState", "TableHandle"]
 

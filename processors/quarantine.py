@@ -20,7 +20,7 @@ from pyiceberg.types import DateType, IcebergType, IntegerType, LongType, Nested
 from metadata.types.definition import DATE_COLUMN, LINEAGE
 
 if TYPE_CHECKING:
-    from processors.rejects import Rejected
+    from processors.decode.file_rejects import Rejected
 
 TABLE = "quarantine.rejected_records"
 

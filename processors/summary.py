@@ -31,9 +31,9 @@ from metadata.clock import Clock
 from metadata.errors import UsageError
 from metadata.ledger.ledger import Ledger
 from metadata.types.definition import Definition, FileType, SummaryConfig
+from processors.decode.schema import iceberg_schema
 from processors.evolve import former_names
 from processors.lake import Lake, TableHandle
-from processors.schema import iceberg_schema
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

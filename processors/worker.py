@@ -28,12 +28,12 @@ from metadata.ledger.ledger import FileOutcome, WrittenFile
 from metadata.ledger.reject_counts import bounded
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
 from processors.datafiles import Output, floor_time
-from processors.decode import Decoder, FileResult, RecordColumns, decompress
-from processors.dedupe import KnownKeys, known_keys
+from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
+from processors.decode.file_rejects import RejectLimits
+from processors.decode.known_keys import KnownKeys, known_keys
 from processors.lake import TableHandle, reading
 from processors.quarantine import COLUMNS as QUARANTINE_COLUMNS
 from processors.quarantine import record_batch as quarantine_rows
-from processors.rejects import RejectLimits
 
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask

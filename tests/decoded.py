@@ -6,7 +6,7 @@ from typing import Any
 
 from metadata.types.definition import Definition
 from metadata.types.parse_definition import parse_definition
-from processors.decode import DecodedGroup, DecodedRecords
+from processors.decode.decoder import DecodedGroup, DecodedRecords
 
 KEYS = ("things",)
 

@@ -1,6 +1,6 @@
 """Constraints: which values of its type a field takes. Parsed here, and checked here on one value at a time.
 
-`processors.constraints` checks whole columns; both say the same of the same value.
+`processors.decode.column_constraints` checks whole columns; both say the same of the same value.
 """
 
 from __future__ import annotations

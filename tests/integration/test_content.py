@@ -26,8 +26,8 @@ from metadata.settings import Settings
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors import quarantine
+from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import Lake
-from processors.schema import iceberg_schema, partition_spec
 from processors.worker import Quarantine, SourceInput, TaskResult, WriteJob, load_files
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/content.md"

@@ -12,7 +12,7 @@ from workshop import Workshop
 from metadata.database.states import FileState
 from metadata.settings import Settings
 from processors import worker
-from processors.dedupe import KnownKeys
+from processors.decode.known_keys import KnownKeys
 from processors.quarantine import TABLE
 from watcher.verbs import do
 

@@ -26,9 +26,9 @@ from metadata.settings import Settings
 from metadata.types.definition import Definition
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
+from processors.decode.schema import arrow_schema, iceberg_schema, partition_spec
 from processors.lake import Lake
 from processors.query import QueryEngine, split_statements
-from processors.schema import arrow_schema, iceberg_schema, partition_spec
 from watcher.app import App
 from watcher.commands.query import query
 

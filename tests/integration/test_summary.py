@@ -23,8 +23,8 @@ from metadata.types.definition import FileType, TypeStatus, table_identifier
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors import summary as module
+from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import Lake
-from processors.schema import iceberg_schema, partition_spec
 from processors.summary import SummaryResult, build_days
 
 T = TypeVar("T")

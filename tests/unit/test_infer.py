@@ -15,7 +15,7 @@ from metadata.errors import ConfigurationError, FileRefused
 from metadata.types.definition import FileType, TypeStatus
 from metadata.types.parse_definition import parse_definition
 from metadata.types.parse_file import parse_type
-from processors.decode import Decoder
+from processors.decode.decoder import Decoder
 from processors.infer import MAX_FIELDS, MIN_RECORDS, SURE_RECORDS, Draft, as_json, draft, propose
 from processors.infer_records import Bounds, Sample, Source, find, gather, type_keys
 

@@ -11,7 +11,7 @@ from metadata.errors import ConfigurationError
 from metadata.types.constraints import Constraint
 from metadata.types.definition import Field
 from metadata.types.parse_definition import parse_definition
-from processors.decode import Decoded, Decoder
+from processors.decode.decoder import Decoded, Decoder
 
 
 def read(values: list[str], **field: Any) -> Decoded:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from metadata.reject_codes import RejectCode
 from metadata.types.definition import Field, decimal_digits
 from metadata.types.json_values import fit_decimal
-from processors.columns import FAULTS, ColumnError, Columns, column_code
+from processors.decode.columns import FAULTS, ColumnError, Columns, column_code
 
 _CHUNK = 64  # records: faults that the column does not name are looked for in so many at a time
 _PASSES = 8  # over all records, each of which finds a kind of fault

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from metadata.types.constraints import Constraint, Limit, limits
 from metadata.types.definition import Field
-from processors.schema import arrow_type
+from processors.decode.schema import arrow_type
 
 Mask = Callable[[pa.Array], pa.Array]
 

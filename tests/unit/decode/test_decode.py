@@ -19,9 +19,9 @@ from metadata.types.built_in import BUILT_IN
 from metadata.types.definition import Definition
 from metadata.types.json_values import cut_fraction
 from metadata.types.parse_definition import parse_definition
-from processors import decode as decode_module
-from processors.decode import Decoded, Decoder, decompress
-from processors.schema import arrow_schema
+from processors.decode import decoder as decode_module
+from processors.decode.decoder import Decoded, Decoder, decompress
+from processors.decode.schema import arrow_schema
 
 KEYS = ["things", "stuff", "eu_*"]
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

@@ -20,8 +20,8 @@ from pyiceberg.io.pyarrow import ArrowScan
 
 from metadata.reject_codes import RejectCode
 from metadata.types.definition import DATE_COLUMN, LINEAGE, Definition, ProcessingConfig
-from processors.column_faults import Fault
-from processors.schema import arrow_type
+from processors.decode.column_faults import Fault
+from processors.decode.schema import arrow_type
 
 if TYPE_CHECKING:
     from datetime import date

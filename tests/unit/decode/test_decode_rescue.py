@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from metadata.ledger.reject_counts import UnknownKey
 from metadata.types.definition import UnknownFields
-from processors import records as records_module
-from processors.decode import DecodedGroup, Decoder
-from processors.rejects import RejectLimits
+from processors.decode import records as records_module
+from processors.decode.decoder import DecodedGroup, Decoder
+from processors.decode.file_rejects import RejectLimits
 
 POINT = {"type": "struct", "fields": [{"name": "a", "type": "long"}, {"name": "j", "type": "json"}]}
 DEEP = {"type": "struct", "fields": [{"name": "p", "type": POINT}, {"name": "n", "type": "long"}]}

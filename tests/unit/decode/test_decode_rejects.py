@@ -7,10 +7,10 @@ import pytest
 from decoded import KEYS, define, rows_of, single_rows
 
 from metadata.ledger.reject_counts import RejectReason
-from processors import decode as decode_module
-from processors.columns import ColumnError, Columns
-from processors.decode import DecodedGroup, Decoder
-from processors.rejects import RejectLimits
+from processors.decode import decoder as decode_module
+from processors.decode.columns import ColumnError, Columns
+from processors.decode.decoder import DecodedGroup, Decoder
+from processors.decode.file_rejects import RejectLimits
 
 NUMBERS = define({"name": "x", "type": "long"}, {"name": "t", "type": "timestamp"})
 

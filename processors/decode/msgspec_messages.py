@@ -8,7 +8,7 @@ import msgspec
 
 from metadata.reject_codes import RejectCode
 from metadata.types.definition import Definition, Field
-from processors.columns import OUT_OF_RANGE
+from processors.decode.columns import OUT_OF_RANGE
 
 _PATH = re.compile(r" - at `(?:key` in `)?\$(.*)`$")
 _MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at|$)", re.DOTALL)

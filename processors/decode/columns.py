@@ -22,8 +22,8 @@ from metadata.reject_codes import RejectCode
 from metadata.types.definition import Definition, Field, FieldType, decimal_digits
 from metadata.types.fault_list import show
 from metadata.types.json_values import EPOCH_MICROSECONDS, EPOCH_RANGE, cut_fraction, fit_decimal
-from processors.constraints import Constraints
-from processors.schema import NULL, arrow_type, json_type
+from processors.decode.column_constraints import Constraints
+from processors.decode.schema import NULL, arrow_type, json_type
 
 Build = Callable[[list[Any]], pa.Array]
 

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metadata.types.definition import UnknownFields
-from processors import column_faults, decode, records
-from processors.decode import Decoder, FileResult
-from processors.rejects import RejectLimits
+from processors.decode import column_faults, records
+from processors.decode import decoder as decode
+from processors.decode.decoder import Decoder, FileResult
+from processors.decode.file_rejects import RejectLimits
 
 POINT = {
     "type": "struct",

@@ -18,8 +18,8 @@ from pyiceberg.types import StringType, TimestamptzType
 from metadata.types.definition import LINEAGE, PLAIN_TYPES, RESCUED, Definition, ProcessingConfig
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
-from processors.decode import Decoder
-from processors.schema import arrow_schema, decoder_type, iceberg_schema, partition_spec
+from processors.decode.decoder import Decoder
+from processors.decode.schema import arrow_schema, decoder_type, iceberg_schema, partition_spec
 
 POINT = {"type": "struct", "fields": [{"name": "lat", "type": "double"}, {"name": "at", "type": "timestamp"}]}
 EVERY_TYPE = [*sorted(PLAIN_TYPES), "decimal(9,2)", "decimal(38,10)"]

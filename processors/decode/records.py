@@ -11,12 +11,12 @@ import msgspec
 
 from metadata.reject_codes import RejectCode
 from metadata.types.definition import Definition, UnknownFields
-from processors.column_faults import bad_text
-from processors.content import BROKEN, Content, first_fault
-from processors.reasons import Reasons
-from processors.rejects import Rejects
-from processors.rescue import Extra, Extras, LearnedKeys, UnknownKeys, rescued_json
-from processors.schema import decoder_type
+from processors.decode.column_faults import bad_text
+from processors.decode.document import BROKEN, Content, first_fault
+from processors.decode.extra_keys import Extra, Extras, LearnedKeys, UnknownKeys, rescued_json
+from processors.decode.file_rejects import Rejects
+from processors.decode.msgspec_messages import Reasons
+from processors.decode.schema import decoder_type
 
 _FIRST_LESSON = 32  # records that went the slow way for an unknown key; the next lesson comes after four times as many
 _SAMPLE = 64  # records before, whose unknown keys are counted

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from metadata.types.definition import Definition
 from metadata.types.parse_definition import parse_definition
-from processors.decode import Decoder
-from processors.dedupe import KnownKeys, known_keys
-from processors.rejects import RejectLimits
-from processors.schema import arrow_schema
+from processors.decode.decoder import Decoder
+from processors.decode.file_rejects import RejectLimits
+from processors.decode.known_keys import KnownKeys, known_keys
+from processors.decode.schema import arrow_schema
 
 KEYS = ["a", "b", "a:1", ":", "é", "", None]
 PAIRS = st.tuples(st.sampled_from(KEYS), st.sampled_from(KEYS))

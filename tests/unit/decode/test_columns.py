@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from metadata.types.parse_definition import parse_definition
-from processors.columns import ColumnError, Columns
-from processors.schema import decoder_type
+from processors.decode.columns import ColumnError, Columns
+from processors.decode.schema import decoder_type
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ from metadata.errors import FileRefused
 from metadata.ledger.reject_counts import RejectReason, UnknownKey
 from metadata.reject_codes import RejectCode
 from metadata.types.definition import Definition, UnknownFields
-from processors.column_faults import Fault, TooLarge, sound_columns
-from processors.columns import Columns
-from processors.records import RecordReader, Records
-from processors.rejects import NO_LIMITS, Rejected, RejectLimits, Rejects
+from processors.decode.column_faults import Fault, TooLarge, sound_columns
+from processors.decode.columns import Columns
+from processors.decode.file_rejects import NO_LIMITS, Rejected, RejectLimits, Rejects
+from processors.decode.records import RecordReader, Records
 
 if TYPE_CHECKING:
-    from processors.dedupe import KnownKeys
+    from processors.decode.known_keys import KnownKeys
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 64 * 1024 * 1024
