@@ -111,8 +111,8 @@ def _values(app: App, kind: FileType, key: str) -> list[bytes]:
 
 def _drafted(key: str, values: Sequence[bytes]) -> dict[str, Any]:
     """The field that all these JSON values fit, with a name that a column may have."""
-    from processors.infer import draft
-    from processors.infer_records import Sample
+    from processors.drafts.sample import Sample
+    from processors.drafts.schema_draft import draft
 
     encoded = json.dumps(key, ensure_ascii=False).encode("utf-8", "replace")
     made = draft(Sample(records=[b"{%s:%s}" % (encoded, value) for value in values]), "adopted")

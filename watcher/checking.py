@@ -28,8 +28,8 @@ from metadata.settings import Settings
 from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
 from processors.decode.decoder import Decoder, FileResult, decompress
 from processors.decode.file_rejects import RejectLimits
-from processors.infer import Draft, draft, propose
-from processors.infer_records import Bounds, Source, gather, keys_of, type_keys
+from processors.drafts.sample import Bounds, Source, gather, keys_of, type_keys
+from processors.drafts.schema_draft import Draft, draft, propose
 from watcher.drafting import draft_for
 from watcher.intake import name_without_id
 from watcher.settling import Noticed, Sight, Verdict, judge

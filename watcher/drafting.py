@@ -17,8 +17,8 @@ from metadata.logs import Event, get_logger
 from metadata.registry.drafts import Drafts, HeldFile, HeldPrefix
 from metadata.registry.registry import Registry, RegistrySnapshot
 from metadata.types.definition import FileType, TypeStatus
-from processors.infer import Draft, draft
-from processors.infer_records import Bounds, Sample, Source, gather, keys_of
+from processors.drafts.sample import Bounds, Sample, Source, gather, keys_of
+from processors.drafts.schema_draft import Draft, draft
 
 log = get_logger()
 

@@ -1,7 +1,7 @@
 """Drafts of schemas on the records of types that have none, and the held files that they are made from.
 
-A draft is a types file; its facts say what it was made of (see `processors.infer`), with `held`: how many files were
-held for the type then. Both are cleared when the type gets its schema.
+A draft is a types file; its facts say what it was made of (see `processors.drafts.schema_draft`), with `held`: how many
+files were held for the type then. Both are cleared when the type gets its schema.
 """
 
 from __future__ import annotations

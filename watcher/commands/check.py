@@ -13,7 +13,7 @@ from watcher.commands.show import JSON_OPTION, print_json, shown
 from watcher.commands.types_infer import facts_lines
 
 if TYPE_CHECKING:
-    from processors.infer import Draft
+    from processors.drafts.schema_draft import Draft
     from watcher.app import App
     from watcher.checking import Checked, Reason, Report, Unknown
 

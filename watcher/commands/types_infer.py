@@ -13,7 +13,7 @@ from watcher.commands.show import JSON_OPTION, print_json, shown, table_lines
 
 if TYPE_CHECKING:
     from metadata.types.definition import FileType
-    from processors.infer import Draft
+    from processors.drafts.schema_draft import Draft
     from watcher.app import App
 
 
@@ -39,7 +39,7 @@ def infer(app: App, what: tuple[str, ...], file_type: str | None, root: str | No
 
 
 def _print(made: Draft) -> None:
-    from processors.infer import as_json
+    from processors.drafts.schema_draft import as_json
 
     for line in facts_lines(made.facts):
         click.echo(line, err=True)
@@ -50,8 +50,8 @@ def _print(made: Draft) -> None:
 def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | None) -> Draft:
     from metadata.errors import UsageError
     from metadata.types.definition import file_type_name
-    from processors.infer import draft
-    from processors.infer_records import Bounds, gather, keys_of
+    from processors.drafts.sample import Bounds, gather, keys_of
+    from processors.drafts.schema_draft import draft
     from watcher.checking import source_of
     from watcher.drafting import draft_for
 
@@ -71,8 +71,8 @@ def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | Non
 def _draft_held(app: App, kind: FileType, root: str | None) -> Draft:
     from metadata.errors import UsageError
     from metadata.registry.drafts import Drafts
-    from processors.infer import Draft
-    from processors.infer_records import Bounds
+    from processors.drafts.sample import Bounds
+    from processors.drafts.schema_draft import Draft
     from watcher.drafting import draft_held, wanted
 
     drafts = Drafts(app.database, app.clock)

@@ -16,8 +16,8 @@ from metadata.types.definition import FileType, TypeStatus
 from metadata.types.parse_definition import parse_definition
 from metadata.types.parse_file import parse_type
 from processors.decode.decoder import Decoder
-from processors.infer import MAX_FIELDS, MIN_RECORDS, SURE_RECORDS, Draft, as_json, draft, propose
-from processors.infer_records import Bounds, Sample, Source, find, gather, type_keys
+from processors.drafts.sample import Bounds, Sample, Source, find, gather, type_keys
+from processors.drafts.schema_draft import MAX_FIELDS, MIN_RECORDS, SURE_RECORDS, Draft, as_json, draft, propose
 
 UUID_TEXT = "12345678-1234-5678-1234-567812345678"
 JANUARY = 1_768_478_400

@@ -20,9 +20,9 @@ from metadata.types.definition import DATE_COLUMN, Definition, UnknownFields
 from metadata.types.parse_definition import parse_definition
 from processors.decode.decoder import Decoder
 from processors.decode.document import BROKEN
-from processors.infer_names import column_names
-from processors.infer_records import Sample, key_fits, keys_of
-from processors.infer_values import Budget, Choice, Seen, choose, plainer, words_of
+from processors.drafts.column_names import column_names
+from processors.drafts.sample import Sample, key_fits, keys_of
+from processors.drafts.value_types import Budget, Choice, Seen, choose, plainer, words_of
 
 MAX_FIELDS = 300
 """Fields of a draft; keys beyond them go where unknown fields go."""

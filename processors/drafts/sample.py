@@ -23,7 +23,7 @@ from metadata.errors import FileRefused
 from metadata.files.names import Compression
 from metadata.types.definition import JSON_KEY, Definition, Field, FileType
 from processors.decode.document import BROKEN, Content
-from processors.infer_values import words_of
+from processors.drafts.value_types import words_of
 
 _MIB = 1024 * 1024
 _PIECE = 4 * _MIB
