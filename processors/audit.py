@@ -26,9 +26,9 @@ from metadata.ledger.books import BatchRow, FileRow, Scope, known_batches, known
 from metadata.ledger.ledger import Ledger
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
-from processors.lake import Lake
+from processors.lake.lake import Lake
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.lineage import Lineage, LineageReader
-from processors.quarantine import TABLE as QUARANTINE
 
 KINDS = ("processing", "held", "failed", "error", "duplicate", "undone")
 _JUST_ARRIVED_SECONDS = 60.0  # a claim moves its file first and writes the row afterwards

@@ -41,7 +41,7 @@ from metadata.operations.backfill import Backfills
 from metadata.operations.undo import Part
 from metadata.types.definition import RESCUED, Definition, Field, FileType
 from processors.decode.decoder import Decoder
-from processors.lake import Lake, TableHandle
+from processors.lake.lake import Lake, TableHandle
 from processors.rewrite import FEW_BYTES, Rest, Rewriter, bins, days_in, partition_of, write_data_files
 
 if TYPE_CHECKING:

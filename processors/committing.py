@@ -17,8 +17,8 @@ from metadata.database.models import Batch, SourceFile
 from metadata.errors import TypeStopped
 from metadata.ledger.ledger import Ledger
 from metadata.operations.undo import Operations
-from processors import quarantine
-from processors.lake import BATCH_ID, Lake, LandingState
+from processors.lake import quarantine_table as quarantine
+from processors.lake.lake import BATCH_ID, Lake, LandingState
 from processors.rewrite import Loaded, Rest, Rewriter
 from processors.undo import check_rows, find_rest, prepare, rows_in
 

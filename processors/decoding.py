@@ -14,9 +14,9 @@ from metadata.files.names import parse_name
 from metadata.ledger.ledger import FileOutcome, Ledger, WrittenFile
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
-from processors import quarantine
 from processors.decode.known_keys import existing_filter
-from processors.lake import Lake, TableHandle
+from processors.lake import quarantine_table as quarantine
+from processors.lake.lake import Lake, TableHandle
 from processors.rewrite import Loaded
 from processors.spark import Runner
 from processors.worker import Quarantine, SourceInput, WriteJob, cut_tasks, load_files

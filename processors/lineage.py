@@ -26,7 +26,7 @@ from pyiceberg.types import DateType
 from metadata.errors import Busy, TypeStopped
 from metadata.ledger.books import Scope
 from metadata.types.definition import DATE_COLUMN
-from processors.lake import Lake
+from processors.lake.lake import Lake
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

@@ -62,8 +62,8 @@ from processors.batch_log import (
 )
 from processors.committing import Committer, Part, Prepared
 from processors.decoding import Decoded, Decoding
-from processors.lake import Lake
-from processors.quarantine import TABLE as QUARANTINE
+from processors.lake.lake import Lake
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.receipts import Receipts
 from processors.rewrite import Rewriter
 from processors.settle import Settler

@@ -19,7 +19,7 @@ from metadata.database.engine import Database
 from metadata.database.states import BatchState
 from metadata.logs import Event, Severity, alert
 from metadata.operations.receipt import OperationLedger, OperationReceipt
-from processors.lake import Lake
+from processors.lake.lake import Lake
 from processors.receipts import ReceiptFiles
 
 FOLDER = "_operations"

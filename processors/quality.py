@@ -15,9 +15,9 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import IdentityTransform
 
 from metadata.types.definition import DATE_COLUMN, LINEAGE
-from processors.lake import Lake
-from processors.quarantine import TABLE as QUARANTINE
-from processors.quarantine import raw_of
+from processors.lake.lake import Lake
+from processors.lake.quarantine_table import TABLE as QUARANTINE
+from processors.lake.quarantine_table import raw_of
 from processors.query import QueryEngine
 
 RAW_CHARACTERS = 400

@@ -25,7 +25,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from metadata.errors import ConfigurationError, LemonadeError, UsageError, WorldFault
-from processors.lake import NAMESPACES, Lake
+from processors.lake.lake import NAMESPACES, Lake
 
 _CHUNK_ROWS = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

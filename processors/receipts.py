@@ -38,9 +38,9 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.outage import world_code
 from metadata.types.definition import FileType
-from processors import quarantine
-from processors.lake import Lake, LandingState
-from processors.landing import derived_snapshot_id
+from processors.lake import quarantine_table as quarantine
+from processors.lake.lake import Lake, LandingState
+from processors.lake.landing import derived_snapshot_id
 
 log = get_logger()
 

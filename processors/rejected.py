@@ -31,8 +31,8 @@ from pyiceberg.io.pyarrow import ArrowScan
 from metadata.errors import UsageError
 from metadata.operations.reserved_records import RecordKey
 from metadata.types.definition import DATE_COLUMN, LINEAGE
-from processors.lake import Lake
-from processors.quarantine import TABLE
+from processors.lake.lake import Lake
+from processors.lake.quarantine_table import TABLE
 from processors.rewrite import Records
 
 NAME, FILE, NUMBER, BATCH = LINEAGE

@@ -49,14 +49,14 @@ from metadata.operations.reserved_records import RecordKey
 from metadata.outage import Outage
 from metadata.settings import Settings
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, FileType
-from processors.datafiles import Output, floor_time
 from processors.decode.decoder import Decoder, decompress
 from processors.decode.known_keys import KnownKeys, existing_filter, known_keys
 from processors.decode.records import RecordReader
-from processors.lake import Lake, LandingState
-from processors.landing import derived_snapshot_id
+from processors.lake.data_files import Output, floor_time
+from processors.lake.lake import Lake, LandingState
+from processors.lake.landing import derived_snapshot_id
+from processors.lake.quarantine_table import TABLE, raw_of
 from processors.operation_receipts import OperationReceipts
-from processors.quarantine import TABLE, raw_of
 from processors.rejected import Chunk, RejectedRecords
 from processors.rewrite import Records, Rest, Rewriter
 from processors.undo import summary_table, time_field

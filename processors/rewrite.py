@@ -33,8 +33,8 @@ from metadata.operations.reserved_records import RecordKey
 from metadata.retry_policy import policy_for
 from metadata.settings import Settings
 from metadata.types.definition import LINEAGE, FileType
-from processors.datafiles import PathKey
-from processors.lake import Lake, TableHandle
+from processors.lake.data_files import PathKey
+from processors.lake.lake import Lake, TableHandle
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

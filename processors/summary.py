@@ -32,8 +32,8 @@ from metadata.errors import UsageError
 from metadata.ledger.ledger import Ledger
 from metadata.types.definition import Definition, FileType, SummaryConfig
 from processors.decode.schema import iceberg_schema
-from processors.evolve import former_names
-from processors.lake import Lake, TableHandle
+from processors.lake.lake import Lake, TableHandle
+from processors.lake.table_evolution import former_names
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

@@ -39,10 +39,10 @@ from metadata.logs import Event, Severity, alert, get_logger
 from metadata.operations.undo import Operations, Part
 from metadata.outage import Outage
 from metadata.types.definition import FileType
-from processors.lake import Lake
-from processors.landing import derived_snapshot_id
+from processors.lake.lake import Lake
+from processors.lake.landing import derived_snapshot_id
+from processors.lake.quarantine_table import TABLE
 from processors.operation_receipts import OperationReceipts
-from processors.quarantine import TABLE
 from processors.rewrite import Loaded, Rest, Rewriter
 from processors.settle import Settler, holds
 

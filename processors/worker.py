@@ -27,13 +27,13 @@ from metadata.errors import Fatal, FileRefused, WorldFault
 from metadata.ledger.ledger import FileOutcome, WrittenFile
 from metadata.ledger.reject_counts import bounded
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
-from processors.datafiles import Output, floor_time
 from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
 from processors.decode.file_rejects import RejectLimits
 from processors.decode.known_keys import KnownKeys, known_keys
-from processors.lake import TableHandle, reading
-from processors.quarantine import COLUMNS as QUARANTINE_COLUMNS
-from processors.quarantine import record_batch as quarantine_rows
+from processors.lake.data_files import Output, floor_time
+from processors.lake.lake import TableHandle, reading
+from processors.lake.quarantine_table import COLUMNS as QUARANTINE_COLUMNS
+from processors.lake.quarantine_table import record_batch as quarantine_rows
 
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask

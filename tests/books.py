@@ -10,7 +10,7 @@ from command import Lemonade
 
 from metadata.database.states import FileState
 from processors.audit import audit
-from processors.quarantine import TABLE as QUARANTINE
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from watcher.app import App
 
 PLACES = {

@@ -18,7 +18,7 @@ from metadata.registry.registry import Registry
 from metadata.settings import Settings
 
 if TYPE_CHECKING:
-    from processors.lake import Lake
+    from processors.lake.lake import Lake
     from processors.spark import Runner
 
 
@@ -78,7 +78,7 @@ class App:
 
     @cached_property
     def _lake(self) -> Lake:
-        from processors.lake import Lake
+        from processors.lake.lake import Lake
 
         return Lake(self.settings)
 

@@ -18,10 +18,10 @@ from metadata.operations.receipt import OperationReceipt
 from metadata.registry.registry import Registry
 from metadata.types.definition import FileType
 from processors.backfill import Backfill
-from processors.lake import LandingState
+from processors.lake.lake import LandingState
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.microbatch import BatchResult, MicroBatches
 from processors.operation_receipts import OperationReceipts
-from processors.quarantine import TABLE as QUARANTINE
 from processors.receipts import forgotten
 from processors.replay import Replay
 from processors.undo import Undo

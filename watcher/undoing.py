@@ -12,7 +12,7 @@ from metadata.errors import Busy, UsageError
 from metadata.ledger.life import files_by_id, find_files
 from metadata.operations.undo import Operations
 from metadata.types.definition import TypeStatus
-from processors.quarantine import TABLE as QUARANTINE
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.undo import rows_in
 from watcher.app import App
 from watcher.recovery import go_on_with_operations

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from metadata.ledger.ledger import Ledger
-from processors.lake import Lake
+from processors.lake.lake import Lake
+from processors.lake.quarantine_table import TABLE
 from processors.microbatch import MicroBatches
-from processors.quarantine import TABLE
 from processors.settle import Settler
 from watcher.app import App
 from watcher.cli import main

@@ -22,7 +22,7 @@ from sqlalchemy import Engine, event
 from metadata.database.states import FlushReason
 from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
-from processors.durable_io import DurableFileIO
+from processors.lake.durable_io import DurableFileIO
 from watcher.app import App
 from watcher.work import Work
 

@@ -19,7 +19,7 @@ from pyiceberg.table.update import AddSnapshotUpdate
 from metadata.operations.replay import Replays
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
-from processors.lake import Lake
+from processors.lake.lake import Lake
 from processors.operation_receipts import OperationReceipts
 from processors.rewrite import Rewriter
 from processors.settle import Settler

@@ -24,7 +24,7 @@ from metadata.errors import BatchFault, LemonadeError, UnknownOutcome
 from metadata.settings import Settings
 from processors import attempts, decoding
 from processors.java import find_java
-from processors.lake import Lake
+from processors.lake.lake import Lake
 from processors.spark import Runner, SparkRunner
 from processors.worker import WriteJob, load_files
 from watcher.app import App

@@ -24,8 +24,8 @@ from metadata.database.engine import engine as database_module
 from metadata.database.states import BatchState
 from metadata.errors import ConfigurationError
 from metadata.settings import Settings
-from processors import lake as lake_module
-from processors.lake import Lake
+from processors.lake import lake as lake_module
+from processors.lake.lake import Lake
 from watcher.app import App
 from watcher.commands import run as run_command
 from watcher.service import Service

@@ -49,10 +49,10 @@ from metadata.operations.replay import Replays
 from metadata.operations.undo import Operations
 from metadata.registry.registry import RegistrySnapshot
 from metadata.types.definition import FileType
-from processors.lake import Lake
+from processors.lake.lake import Lake
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.microbatch import MicroBatches
 from processors.operation_receipts import OperationReceipts
-from processors.quarantine import TABLE as QUARANTINE
 from processors.receipts import Receipts
 from processors.rewrite import Rewriter
 from processors.settle import Settler

@@ -35,8 +35,8 @@ from rejecting import mend, records
 from metadata.database.models import Operation, ReplayRecord, SourceFile
 from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
-from processors.lake import Lake
-from processors.quarantine import TABLE as QUARANTINE
+from processors.lake.lake import Lake
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from watcher.recovery import Action
 from watcher.verbs import do
 

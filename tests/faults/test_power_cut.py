@@ -20,8 +20,8 @@ from sqlalchemy import Engine, event, text
 from metadata.database.states import FlushReason
 from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
-from processors.durable_io import DurableFileIO
-from processors.lake import is_local
+from processors.lake.durable_io import DurableFileIO
+from processors.lake.lake import is_local
 from watcher.app import App
 from watcher.work import Work
 

@@ -20,7 +20,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from metadata.errors import BatchFault
 from metadata.settings import Settings
 from processors import receipts as receipts_module
-from processors.lake import Lake
+from processors.lake.lake import Lake
 from processors.microbatch import MicroBatches
 from processors.receipts import ReceiptFiles, Receipts, sweep_receipts
 from watcher.app import App

@@ -17,7 +17,7 @@ from rejecting import mend, records
 from metadata.database.models import Operation, ReplayRecord, SourceFile
 from metadata.operations.replay import Replays
 from metadata.settings import Settings
-from processors.lake import Lake
+from processors.lake.lake import Lake
 from processors.operation_receipts import OperationReceipts
 from watcher.app import App
 from watcher.verbs import do

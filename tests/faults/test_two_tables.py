@@ -26,8 +26,8 @@ from metadata.database.models import UnknownField
 from metadata.database.states import BatchState, FlushReason
 from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
-from processors.lake import Lake
-from processors.quarantine import TABLE as QUARANTINE
+from processors.lake.lake import Lake
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.receipts import Receipts
 from processors.settle import Settler
 from watcher.commands.flush import any_failed, print_flush

@@ -29,8 +29,8 @@ from metadata.ledger.books import Scope
 from metadata.settings import Settings
 from processors import audit as auditing
 from processors.audit import Audit, Code, audit
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.lineage import BATCH_COLUMN, FILE_COLUMN, LineageReader, _by_scan
-from processors.quarantine import TABLE as QUARANTINE
 from watcher.commands.audit import audit as command
 from watcher.service import Service
 

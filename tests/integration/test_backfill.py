@@ -17,7 +17,7 @@ from metadata.errors import Busy, UsageError
 from metadata.operations.backfill import Backfills
 from metadata.settings import Settings
 from metadata.types.definition import FileType
-from processors.lake import Lake
+from processors.lake.lake import Lake
 from watcher.adopting import proposals, with_adopted
 from watcher.commands.types import types
 from watcher.recovery import Action

@@ -25,9 +25,9 @@ from metadata.reject_codes import RejectCode
 from metadata.settings import Settings
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
-from processors import quarantine
 from processors.decode.schema import iceberg_schema, partition_spec
-from processors.lake import Lake
+from processors.lake import quarantine_table as quarantine
+from processors.lake.lake import Lake
 from processors.worker import Quarantine, SourceInput, TaskResult, WriteJob, load_files
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/content.md"

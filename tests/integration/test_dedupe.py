@@ -13,7 +13,7 @@ from metadata.database.states import FileState
 from metadata.settings import Settings
 from processors import worker
 from processors.decode.known_keys import KnownKeys
-from processors.quarantine import TABLE
+from processors.lake.quarantine_table import TABLE
 from watcher.verbs import do
 
 DAY = "vehicles_events_202601151200{:02}.json"

@@ -13,7 +13,7 @@ from metadata.database.models import Batch
 from metadata.database.states import FlushReason
 from metadata.errors import BatchFault, TypeStopped
 from metadata.settings import Settings
-from processors.lake import Lake
+from processors.lake.lake import Lake
 from processors.query import QueryEngine
 from watcher.flusher import FlushReport
 

@@ -23,9 +23,9 @@ from pyiceberg.types import DateType, LongType, NestedField, StringType, StructT
 
 from metadata.errors import BatchFault, TypeStopped, WorldFault
 from metadata.settings import Settings
-from processors import lake as lake_module
-from processors.lake import Lake, LandingState, TableHandle
-from processors.landing import derived_snapshot_id
+from processors.lake import lake as lake_module
+from processors.lake.lake import Lake, LandingState, TableHandle
+from processors.lake.landing import derived_snapshot_id
 
 NAME = "raw_data.events"
 DAY = date(2026, 1, 15)

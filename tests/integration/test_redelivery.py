@@ -19,7 +19,7 @@ from metadata.errors import ConfigurationError, UnknownOutcome
 from metadata.ledger.ledger import Ledger
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
-from processors.lake import BATCH_ID, OPERATION, Lake
+from processors.lake.lake import BATCH_ID, OPERATION, Lake
 from processors.microbatch import MicroBatches
 from processors.rewrite import Rewriter
 from processors.settle import Settler

@@ -21,9 +21,9 @@ from metadata.settings import Settings
 from metadata.types.definition import PLAIN_TYPES
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
-from processors import quarantine
 from processors.decode.schema import iceberg_schema, partition_spec
-from processors.lake import Lake
+from processors.lake import quarantine_table as quarantine
+from processors.lake.lake import Lake
 from processors.query import QueryEngine
 from processors.worker import Quarantine, SourceInput, WriteJob, load_files
 

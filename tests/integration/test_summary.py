@@ -24,7 +24,7 @@ from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors import summary as module
 from processors.decode.schema import iceberg_schema, partition_spec
-from processors.lake import Lake
+from processors.lake.lake import Lake
 from processors.summary import SummaryResult, build_days
 
 T = TypeVar("T")

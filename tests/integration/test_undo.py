@@ -22,7 +22,7 @@ from metadata.ledger.deliveries import OnRedelivery
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors import rewrite
-from processors.lake import OPERATION_ID, Lake
+from processors.lake.lake import OPERATION_ID, Lake
 from processors.rewrite import Rewriter
 from processors.settle import Settler
 from processors.undo import Undo

@@ -25,9 +25,11 @@ from metadata.settings import Settings
 from metadata.types.definition import Definition, ProcessingConfig
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
-from processors import datafiles, quarantine, worker
+from processors import worker
 from processors.decode.schema import iceberg_schema, partition_spec
-from processors.lake import Lake
+from processors.lake import data_files as datafiles
+from processors.lake import quarantine_table as quarantine
+from processors.lake.lake import Lake
 from processors.worker import Quarantine, SourceInput, TaskResult, WriteJob, cut_tasks, load_files
 
 NAME = "raw_data.events"

@@ -103,7 +103,7 @@ def list_(app: App, /, limit: int, summary: bool, as_json: bool, **chosen: Any) 
 @click.pass_obj
 def show(app: App, record: str, as_json: bool) -> None:
     """One rejected record: its text, why it was rejected, what helps. Exit 1 when it is not in the quarantine."""
-    from processors.quarantine import raw_of
+    from processors.lake.quarantine_table import raw_of
     from processors.rejected import RecordId, RejectedRecords
 
     wanted = RecordId.parse(record)

@@ -24,7 +24,7 @@ from metadata.types.changes import Change, diff, is_new_version, refusals, with_
 from metadata.types.definition import Definition, FileType, TypeStatus
 from metadata.types.parse_definition import parse_definition
 from metadata.types.parse_file import parse_type
-from processors.evolve import FORMER_NAMES, Evolution, Step, evolution
+from processors.lake.table_evolution import FORMER_NAMES, Evolution, Step, evolution
 
 ID: dict[str, Any] = {"name": "id", "type": "long", "nullable": False}
 AT: dict[str, Any] = {"name": "at", "type": "timestamp"}

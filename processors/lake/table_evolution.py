@@ -1,4 +1,4 @@
-"""How a table's columns become those of a schema: pure; `processors.lake` commits what is decided here.
+"""How a table's columns become those of a schema: pure; `processors.lake.lake` commits what is decided here.
 
 A column is found by its field's name, or by a name that the field had before. What a table has beside stays as it is:
 fields that were dropped are columns that later rows leave null.

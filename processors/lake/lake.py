@@ -43,9 +43,8 @@ from metadata.outage import world_code
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
 from processors.decode.schema import iceberg_schema, partition_spec
-from processors.durable_io import IMPLEMENTATION
-from processors.evolve import Evolution, FormerNames, apply, evolution, former_names, version_property
-from processors.landing import (
+from processors.lake.durable_io import IMPLEMENTATION
+from processors.lake.landing import (
     Landing,
     LandingState,
     current_paths,
@@ -53,6 +52,7 @@ from processors.landing import (
     find_landing,
     is_in_main,
 )
+from processors.lake.table_evolution import Evolution, FormerNames, apply, evolution, former_names, version_property
 
 __all__ = ["CATALOG_NAME", "NAMESPACES", "Commit", "Lake", "Landing", "LandingState", "TableHandle"]
 
@@ -191,9 +191,9 @@ class Lake:
         """The table, made or brought to the schema: new columns, new names, wider types, comments, order.
 
         One commit of schema and properties, none when there is nothing to change. What the table has beside stays as
-        it is. `former` and `version` are as in `processors.evolve`. Raises TypeStopped (`table_mismatch`) when a column
-        has a type that cannot be widened to what is asked for, or the partitioning differs: both would need rewritten
-        data.
+        it is. `former` and `version` are as in `processors.lake.table_evolution`. Raises TypeStopped (`table_mismatch`)
+        when a column has a type that cannot be widened to what is asked for, or the partitioning differs: both would
+        need rewritten data.
         """
         with _our_faults("preparing table", name):
             table = self._load(name)
