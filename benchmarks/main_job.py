@@ -29,7 +29,7 @@ from pyspark.sql.functions import explode
 from metadata.database.states import FlushReason
 from metadata.logs import configure
 from metadata.settings import Settings
-from processors.spark import SparkRunner
+from processors.spark.runner import SparkRunner
 from watcher.app import App
 from watcher.generator import KINDS, document, records
 from watcher.work import Work

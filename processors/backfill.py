@@ -47,7 +47,7 @@ from processors.rewrite import FEW_BYTES, Rest, Rewriter, bins, days_in, partiti
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
 
-    from processors.spark import Runner
+    from processors.spark.runner import Runner
 
 log = get_logger()
 

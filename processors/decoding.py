@@ -18,7 +18,7 @@ from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake, TableHandle
 from processors.rewrite import Loaded
-from processors.spark import Runner
+from processors.spark.runner import Runner
 from processors.worker import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.receipts import Receipts
 from processors.rewrite import Rewriter
 from processors.settle import Settler
-from processors.spark import Runner
+from processors.spark.runner import Runner
 from processors.undo import time_field
 
 log = get_logger()

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from processors.spark import Runner
+from processors.spark.runner import Runner
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -19,7 +19,7 @@ from metadata.settings import Settings
 
 if TYPE_CHECKING:
     from processors.lake.lake import Lake
-    from processors.spark import Runner
+    from processors.spark.runner import Runner
 
 
 class App:
@@ -89,8 +89,8 @@ class App:
     def runner(self) -> Runner:
         """The one Spark session; ConfigurationError when no Java is found. Nothing starts before its first use."""
         if self._runner is None:
-            from processors.java import find_java
-            from processors.spark import SparkRunner
+            from processors.spark.java import find_java
+            from processors.spark.runner import SparkRunner
 
             self._runner = SparkRunner(self.settings, find_java(self.environ, self.java_shim_folder))
         return self._runner

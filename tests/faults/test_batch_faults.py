@@ -23,9 +23,9 @@ from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, UnknownOutcome
 from metadata.settings import Settings
 from processors import attempts, decoding
-from processors.java import find_java
 from processors.lake.lake import Lake
-from processors.spark import Runner, SparkRunner
+from processors.spark.java import find_java
+from processors.spark.runner import Runner, SparkRunner
 from processors.worker import WriteJob, load_files
 from watcher.app import App
 from watcher.service import Service

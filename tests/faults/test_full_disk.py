@@ -33,8 +33,9 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, configure, get_logger
 from metadata.outage import DISK_FULL, Outage, is_full
 from metadata.settings import Settings
-from processors import spark_worker, worker
+from processors import worker
 from processors.audit import audit
+from processors.spark import worker_process as spark_worker
 from watcher.app import App
 from watcher.room import Room
 from watcher.service import Service

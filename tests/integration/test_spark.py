@@ -15,8 +15,8 @@ from command import wait_for
 
 from metadata.errors import BatchFault, ConfigurationError, FileRefused, LemonadeError, WorldFault
 from metadata.settings import Settings
-from processors.java import Java, find_java
-from processors.spark import SparkRunner
+from processors.spark.java import Java, find_java
+from processors.spark.runner import SparkRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,9 +86,9 @@ def test_tasks_run_in_other_processes(spark: SparkRunner) -> None:
     """Tasks run in Python workers that can import Lemonade and have loaded what the first task would wait for."""
 
     def look(_number: int) -> tuple[int, set[str], str]:
-        import processors.spark_worker
+        import processors.spark.worker_process
 
-        assert processors.spark_worker.__file__ is not None
+        assert processors.spark.worker_process.__file__ is not None
         return os.getpid(), set(sys.modules), sys.executable
 
     for pid, modules, interpreter in spark.run(look, [0, 1], "look"):
@@ -201,8 +201,8 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from metadata.settings import Settings
-from processors.java import find_java
-from processors.spark import SparkRunner
+from processors.spark.java import find_java
+from processors.spark.runner import SparkRunner
 
 logs, answers = Path(sys.argv[1]), open(sys.argv[2], "w", buffering=1)
 signal.signal(signal.SIGINT, lambda *_: print("interrupted", file=answers))

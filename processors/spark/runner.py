@@ -37,8 +37,8 @@ from metadata.errors import BatchFault, WorldFault
 from metadata.logs import Event, get_logger
 from metadata.outage import DISK_FULL, is_full
 from metadata.settings import Settings
-from processors import spark_worker
-from processors.java import Java
+from processors.spark import worker_process as spark_worker
+from processors.spark.java import Java
 
 if TYPE_CHECKING:
     from pyspark import SparkConf, SparkContext
