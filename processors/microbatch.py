@@ -7,7 +7,8 @@
    quarantine's. Only files whose descriptions reach the driver exist for us. A worker digests what it decodes; other
    bytes than claimed, and the file leaves the batch. Records decoded = rows in the footers of the one table's data
    files + rows in those of the other's, or nothing goes on.
-3. **Prepare**: a receipt beside the tables (`processors.receipts`), then one transaction: outcome per file and why its
+3. **Prepare**: a receipt beside the tables (`processors.receipts.batches`), then one transaction: outcome per file and
+why its
    records were rejected, data-file paths and expected rows of both tables, event days touched. From the receipt on the
    batch only rolls forward.
 4. **Commit** (`processors.committing`): 4a the quarantine's table, 4b the type's table: each one `fast_append` with
@@ -64,7 +65,7 @@ from processors.committing import Committer, Part, Prepared
 from processors.decoding import Decoded, Decoding
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.receipts import Receipts
+from processors.receipts.batches import Receipts
 from processors.rewrite import Rewriter
 from processors.settle import Settler
 from processors.spark.runner import Runner

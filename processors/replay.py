@@ -7,7 +7,7 @@
    had: `_source_file`, `_file_id`, `_record_no`, and the `_batch_id` that rejected them. The quarantine's data files
    are written again without them.
 3. **Prepare**: one transaction: data files, rows, event days; records that did not pass are released. Then a receipt
-   beside the tables (`processors.operation_receipts`). From here it only rolls forward.
+   beside the tables (`processors.receipts.operations`). From here it only rolls forward.
 4. **Commit**: first the type's table (an append), then the quarantine (without the records): each one snapshot whose id
    is derived from (operation id, table), so it cannot land twice. Between the two a record is in both, and `audit`
    knows it; it is never in neither.
@@ -56,7 +56,7 @@ from processors.lake.data_files import Output, floor_time
 from processors.lake.lake import Lake, LandingState
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE, raw_of
-from processors.operation_receipts import OperationReceipts
+from processors.receipts.operations import OperationReceipts
 from processors.rejected import Chunk, RejectedRecords
 from processors.rewrite import Records, Rest, Rewriter
 from processors.undo import summary_table, time_field

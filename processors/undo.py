@@ -6,7 +6,7 @@
    are written again without them, into the same partition. Rows found = rows in the ledger, in both tables, or the
    operation is given up and nothing was changed.
 3. **Prepare**: one transaction: data files that go and come, rows, event days; then a receipt beside the tables
-   (`processors.operation_receipts`). From here the undo only rolls forward.
+   (`processors.receipts.operations`). From here the undo only rolls forward.
 4. **Commit**: the type's table, then the quarantine: each one `overwrite` whose snapshot id is derived from (operation
    id, table), so it cannot land twice. On a conflict with another writer it is prepared again from the table as it is
    then.
@@ -42,7 +42,7 @@ from metadata.types.definition import FileType
 from processors.lake.lake import Lake
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE
-from processors.operation_receipts import OperationReceipts
+from processors.receipts.operations import OperationReceipts
 from processors.rewrite import Loaded, Rest, Rewriter
 from processors.settle import Settler, holds
 

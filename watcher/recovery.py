@@ -21,8 +21,8 @@ from processors.backfill import Backfill
 from processors.lake.lake import LandingState
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.microbatch import BatchResult, MicroBatches
-from processors.operation_receipts import OperationReceipts
-from processors.receipts import forgotten
+from processors.receipts.batches import forgotten
+from processors.receipts.operations import OperationReceipts
 from processors.replay import Replay
 from processors.undo import Undo
 from watcher.intake import Intake

@@ -25,8 +25,8 @@ from metadata.types.definition import FileType
 from processors.audit import Audit, audit
 from processors.backfill import Backfill
 from processors.microbatch import MicroBatches
-from processors.operation_receipts import OperationReceipts
-from processors.receipts import rebuild_forgotten, sweep_receipts
+from processors.receipts.batches import rebuild_forgotten, sweep_receipts
+from processors.receipts.operations import OperationReceipts
 from processors.replay import Replay
 from processors.summary import SummaryResult, build_days
 from processors.undo import Undo, summary_table

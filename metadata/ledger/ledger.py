@@ -335,7 +335,7 @@ class Ledger:
         return states
 
     def put_back(self, rebuilding: Rebuilding, summary_table: str | None) -> None:
-        """Write a batch that was forgotten again, with its files and the days to summarise; see processors.receipts."""
+        """Write a batch that was forgotten again, with its files and the days to summarise; see processors.receipts.batches."""
         with self.database.writing() as session:
             put_back(session, rebuilding, self.clock.now())
             if summary_table is not None and rebuilding.state is BatchState.COMMITTED:

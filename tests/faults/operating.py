@@ -20,7 +20,7 @@ from metadata.operations.replay import Replays
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors.lake.lake import Lake
-from processors.operation_receipts import OperationReceipts
+from processors.receipts.operations import OperationReceipts
 from processors.rewrite import Rewriter
 from processors.settle import Settler
 from watcher.app import App

@@ -52,8 +52,8 @@ from metadata.types.definition import FileType
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.microbatch import MicroBatches
-from processors.operation_receipts import OperationReceipts
-from processors.receipts import Receipts
+from processors.receipts.batches import Receipts
+from processors.receipts.operations import OperationReceipts
 from processors.rewrite import Rewriter
 from processors.settle import Settler
 from watcher.app import App

@@ -19,10 +19,10 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from metadata.errors import BatchFault
 from metadata.settings import Settings
-from processors import receipts as receipts_module
 from processors.lake.lake import Lake
 from processors.microbatch import MicroBatches
-from processors.receipts import ReceiptFiles, Receipts, sweep_receipts
+from processors.receipts import batches as receipts_module
+from processors.receipts.batches import ReceiptFiles, Receipts, sweep_receipts
 from watcher.app import App
 from watcher.undoing import undo
 

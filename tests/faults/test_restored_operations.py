@@ -18,7 +18,7 @@ from metadata.database.models import Operation, ReplayRecord, SourceFile
 from metadata.operations.replay import Replays
 from metadata.settings import Settings
 from processors.lake.lake import Lake
-from processors.operation_receipts import OperationReceipts
+from processors.receipts.operations import OperationReceipts
 from watcher.app import App
 from watcher.verbs import do
 

@@ -20,7 +20,7 @@ from metadata.database.states import BatchState
 from metadata.logs import Event, Severity, alert
 from metadata.operations.receipt import OperationLedger, OperationReceipt
 from processors.lake.lake import Lake
-from processors.receipts import ReceiptFiles
+from processors.receipts.batches import ReceiptFiles
 
 FOLDER = "_operations"
 _DAY_SECONDS = 86_400
