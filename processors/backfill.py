@@ -42,7 +42,7 @@ from metadata.operations.undo import Part
 from metadata.types.definition import RESCUED, Definition, Field, FileType
 from processors.decode.decoder import Decoder
 from processors.lake.lake import Lake, TableHandle
-from processors.rewrite import FEW_BYTES, Rest, Rewriter, bins, days_in, partition_of, write_data_files
+from processors.rewrite.rewriter import FEW_BYTES, Rest, Rewriter, bins, days_in, partition_of, write_data_files
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

@@ -19,7 +19,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.operations.undo import Operations
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import BATCH_ID, Lake, LandingState
-from processors.rewrite import Loaded, Rest, Rewriter
+from processors.rewrite.rewriter import Loaded, Rest, Rewriter
 from processors.undo import check_rows, find_rest, prepare, rows_in
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from metadata.types.definition import Definition, FileType
 from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake, TableHandle
-from processors.rewrite import Loaded
+from processors.rewrite.rewriter import Loaded
 from processors.spark.runner import Runner
 from processors.worker import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
 

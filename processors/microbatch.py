@@ -18,9 +18,9 @@ why its
 6. **Settle**: files move to their end; repeating a move is harmless. One alert tells of rejected records.
 
 A file that replaces earlier loads of its name is a batch of its own. Its commits are one `overwrite` a table: the
-earlier load's rows and rejected records go out and its data files come in (`processors.rewrite`). Beside the batch
-there is a row in `operations` with the same id, so that the same derived snapshot ids answer for both; on a conflict it
-is prepared again.
+earlier load's rows and rejected records go out and its data files come in (`processors.rewrite.rewriter`). Beside the
+batch there is a row in `operations` with the same id, so that the same derived snapshot ids answer for both; on a
+conflict it is prepared again.
 
 A fault that follows the batch ends an attempt at step 2 or 4: `go_on` then returns what has to wait for the next one
 (the same batch under the same id, or its two halves), and the caller does other work meanwhile.
@@ -66,7 +66,7 @@ from processors.decoding import Decoded, Decoding
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.receipts.batches import Receipts
-from processors.rewrite import Rewriter
+from processors.rewrite.rewriter import Rewriter
 from processors.settle import Settler
 from processors.spark.runner import Runner
 from processors.undo import time_field

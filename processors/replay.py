@@ -58,7 +58,7 @@ from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE, raw_of
 from processors.receipts.operations import OperationReceipts
 from processors.rejected import Chunk, RejectedRecords
-from processors.rewrite import Records, Rest, Rewriter
+from processors.rewrite.rewriter import Records, Rest, Rewriter
 from processors.undo import summary_table, time_field
 
 if TYPE_CHECKING:

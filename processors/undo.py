@@ -43,7 +43,7 @@ from processors.lake.lake import Lake
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE
 from processors.receipts.operations import OperationReceipts
-from processors.rewrite import Loaded, Rest, Rewriter
+from processors.rewrite.rewriter import Loaded, Rest, Rewriter
 from processors.settle import Settler, holds
 
 log = get_logger()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
     from pyiceberg.table.metadata import TableMetadata
 
-    from processors.rewrite import Rows
+    from processors.rewrite.rewriter import Rows
     from processors.worker import SourceInput
 
 _SOURCE, _FILE, _NUMBER, _BATCH = LINEAGE

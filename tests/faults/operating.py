@@ -21,7 +21,7 @@ from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.receipts.operations import OperationReceipts
-from processors.rewrite import Rewriter
+from processors.rewrite.rewriter import Rewriter
 from processors.settle import Settler
 from watcher.app import App
 from watcher.verbs import do

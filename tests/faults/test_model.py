@@ -54,7 +54,7 @@ from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.microbatch import MicroBatches
 from processors.receipts.batches import Receipts
 from processors.receipts.operations import OperationReceipts
-from processors.rewrite import Rewriter
+from processors.rewrite.rewriter import Rewriter
 from processors.settle import Settler
 from watcher.app import App
 from watcher.buffers import by_deaths

@@ -21,7 +21,7 @@ from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors.lake.lake import BATCH_ID, OPERATION, Lake
 from processors.microbatch import MicroBatches
-from processors.rewrite import Rewriter
+from processors.rewrite.rewriter import Rewriter
 from processors.settle import Settler
 from watcher.verbs import do
 from watcher.work import flush_answer

@@ -21,9 +21,9 @@ from metadata.ids import new_id
 from metadata.ledger.deliveries import OnRedelivery
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
-from processors import rewrite
 from processors.lake.lake import OPERATION_ID, Lake
-from processors.rewrite import Rewriter
+from processors.rewrite import rewriter as rewrite
+from processors.rewrite.rewriter import Rewriter
 from processors.settle import Settler
 from processors.undo import Undo
 from watcher.commands.undo import undo as undo_command
