@@ -42,9 +42,9 @@ from metadata.types.definition import FileType
 from processors.lake.lake import Lake
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE
+from processors.load.move_step import Settler, holds
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import Loaded, Rest, Rewriter
-from processors.settle import Settler, holds
 
 log = get_logger()
 

@@ -22,7 +22,7 @@ from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from metadata.types.definition import FileType
-from processors.microbatch import BatchInWork, BatchResult, MicroBatches
+from processors.load.commit_protocol import BatchInWork, BatchResult, MicroBatches
 from watcher.buffers import by_deaths, cut
 from watcher.recovery import stop_type
 

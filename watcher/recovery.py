@@ -20,7 +20,7 @@ from metadata.types.definition import FileType
 from processors.backfill import Backfill
 from processors.lake.lake import LandingState
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.microbatch import BatchResult, MicroBatches
+from processors.load.commit_protocol import BatchResult, MicroBatches
 from processors.receipts.batches import forgotten
 from processors.receipts.operations import OperationReceipts
 from processors.replay import Replay

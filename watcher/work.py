@@ -24,7 +24,7 @@ from metadata.registry.registry import RegistrySnapshot
 from metadata.types.definition import FileType
 from processors.audit import Audit, audit
 from processors.backfill import Backfill
-from processors.microbatch import MicroBatches
+from processors.load.commit_protocol import MicroBatches
 from processors.receipts.batches import rebuild_forgotten, sweep_receipts
 from processors.receipts.operations import OperationReceipts
 from processors.replay import Replay

@@ -412,7 +412,7 @@ class Ledger:
                 counts.setdefault(name, {})[state] = count
         return counts
 
-    # -- the commit protocol: processors.microbatch, where the steps are explained ----------------------------------
+    # -- the commit protocol: processors.load.commit_protocol, where the steps are explained ----------------------------------
 
     def plan(
         self,

@@ -88,7 +88,7 @@ def warm_up(_task: object = None) -> None:
     import pyarrow as pa
 
     pa.array([0])
-    for module in ("pyspark.worker", "processors.worker"):
+    for module in ("pyspark.worker", "processors.load.load_task"):
         with suppress(ImportError):  # whoever needs it gets the error, in a task that can tell it
             importlib.import_module(module)
 

@@ -15,8 +15,8 @@ from typing import Any
 from metadata.ledger.ledger import Ledger
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE
-from processors.microbatch import MicroBatches
-from processors.settle import Settler
+from processors.load.commit_protocol import MicroBatches
+from processors.load.move_step import Settler
 from watcher.app import App
 from watcher.cli import main
 

@@ -20,9 +20,9 @@ from metadata.operations.replay import Replays
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors.lake.lake import Lake
+from processors.load.move_step import Settler
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import Rewriter
-from processors.settle import Settler
 from watcher.app import App
 from watcher.verbs import do
 from watcher.work import Work

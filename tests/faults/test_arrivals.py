@@ -18,7 +18,7 @@ from workshop import NAME, Workshop, text
 
 from metadata.errors import WorldFault
 from metadata.settings import Settings
-from processors.settle import Settler
+from processors.load.move_step import Settler
 from watcher.verbs import do
 
 NOBODY = 65534

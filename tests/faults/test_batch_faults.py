@@ -22,11 +22,12 @@ from metadata.database.models import Batch, SourceFile
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, UnknownOutcome
 from metadata.settings import Settings
-from processors import attempts, decoding
 from processors.lake.lake import Lake
+from processors.load import decode_step as decoding
+from processors.load import next_attempt as attempts
+from processors.load.load_task import WriteJob, load_files
 from processors.spark.java import find_java
 from processors.spark.runner import Runner, SparkRunner
-from processors.worker import WriteJob, load_files
 from watcher.app import App
 from watcher.service import Service
 from watcher.work import Work

@@ -51,11 +51,11 @@ from metadata.registry.registry import RegistrySnapshot
 from metadata.types.definition import FileType
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.microbatch import MicroBatches
+from processors.load.commit_protocol import MicroBatches
+from processors.load.move_step import Settler
 from processors.receipts.batches import Receipts
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import Rewriter
-from processors.settle import Settler
 from watcher.app import App
 from watcher.buffers import by_deaths
 from watcher.verbs import do

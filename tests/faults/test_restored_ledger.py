@@ -20,7 +20,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from metadata.errors import BatchFault
 from metadata.settings import Settings
 from processors.lake.lake import Lake
-from processors.microbatch import MicroBatches
+from processors.load.commit_protocol import MicroBatches
 from processors.receipts import batches as receipts_module
 from processors.receipts.batches import ReceiptFiles, Receipts, sweep_receipts
 from watcher.app import App

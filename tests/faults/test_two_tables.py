@@ -28,8 +28,8 @@ from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
+from processors.load.move_step import Settler
 from processors.receipts.batches import Receipts
-from processors.settle import Settler
 from watcher.commands.flush import any_failed, print_flush
 from watcher.recovery import Action
 from watcher.work import flush_answer

@@ -28,7 +28,7 @@ from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake
-from processors.worker import Quarantine, SourceInput, TaskResult, WriteJob, load_files
+from processors.load.load_task import Quarantine, SourceInput, TaskResult, WriteJob, load_files
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/content.md"
 DAY = date(2026, 1, 15)

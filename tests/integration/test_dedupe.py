@@ -11,9 +11,9 @@ from workshop import Workshop
 
 from metadata.database.states import FileState
 from metadata.settings import Settings
-from processors import worker
 from processors.decode.known_keys import KnownKeys
 from processors.lake.quarantine_table import TABLE
+from processors.load import load_task as worker
 from watcher.verbs import do
 
 DAY = "vehicles_events_202601151200{:02}.json"

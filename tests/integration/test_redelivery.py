@@ -20,9 +20,9 @@ from metadata.ledger.ledger import Ledger
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors.lake.lake import BATCH_ID, OPERATION, Lake
-from processors.microbatch import MicroBatches
+from processors.load.commit_protocol import MicroBatches
+from processors.load.move_step import Settler
 from processors.rewrite.rewriter import Rewriter
-from processors.settle import Settler
 from watcher.verbs import do
 from watcher.work import flush_answer
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from metadata.database.states import FlushReason
 from metadata.ids import new_id
 from metadata.ledger.ledger import Arrival, FileOutcome
-from processors.settle import Settler
+from processors.load.move_step import Settler
 from watcher.app import App
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

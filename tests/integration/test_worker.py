@@ -25,12 +25,12 @@ from metadata.settings import Settings
 from metadata.types.definition import Definition, ProcessingConfig
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
-from processors import worker
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import data_files as datafiles
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake
-from processors.worker import Quarantine, SourceInput, TaskResult, WriteJob, cut_tasks, load_files
+from processors.load import load_task as worker
+from processors.load.load_task import Quarantine, SourceInput, TaskResult, WriteJob, cut_tasks, load_files
 
 NAME = "raw_data.events"
 DAY = date(2026, 1, 15)

@@ -17,9 +17,9 @@ from metadata.types.definition import Definition, FileType
 from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake, TableHandle
+from processors.load.load_task import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
 from processors.rewrite.rewriter import Loaded
 from processors.spark.runner import Runner
-from processors.worker import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

@@ -2,7 +2,8 @@
 
 1. **Plan**: one transaction writes the batch, its files and the schema version. Duplicates are decided here, against
    files that are loaded now; a copy of a file in flight waits for its fate.
-2. **Decode and write** (`processors.decoding`): Spark tasks read files, check records and write Parquet data files
+2. **Decode and write** (`processors.load.decode_step`): Spark tasks read files, check records and write Parquet data
+files
    whose names hold batch id, attempt, task and number: good records for the type's table, rejected ones for the
    quarantine's. Only files whose descriptions reach the driver exist for us. A worker digests what it decodes; other
    bytes than claimed, and the file leaves the batch. Records decoded = rows in the footers of the one table's data
@@ -11,7 +12,8 @@
 why its
    records were rejected, data-file paths and expected rows of both tables, event days touched. From the receipt on the
    batch only rolls forward.
-4. **Commit** (`processors.committing`): 4a the quarantine's table, 4b the type's table: each one `fast_append` with
+4. **Commit** (`processors.load.commit_step`): 4a the quarantine's table, 4b the type's table: each one `fast_append`
+with
    `lemonade.batch-id` in its summary; skipped when no rows are expected or when it has landed. Its snapshot id is
    derived from (batch id, table), so it cannot land twice.
 5. **Record**: both snapshot ids, counts, unknown keys, days to summarise again: one transaction.
@@ -51,8 +53,13 @@ from metadata.outage import Outage
 from metadata.retry_policy import Destination, policy_for
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
-from processors.attempts import Again, GiveUp, Halve, after, is_poison
-from processors.batch_log import (
+from processors.lake.lake import Lake
+from processors.lake.quarantine_table import TABLE as QUARANTINE
+from processors.load.commit_step import Committer, Part, Prepared
+from processors.load.decode_step import Decoded, Decoding
+from processors.load.move_step import Settler
+from processors.load.next_attempt import Again, GiveUp, Halve, after, is_poison
+from processors.load.telling import (
     tell_again,
     tell_dead,
     tell_halved,
@@ -61,13 +68,8 @@ from processors.batch_log import (
     tell_settled,
     tell_who_left,
 )
-from processors.committing import Committer, Part, Prepared
-from processors.decoding import Decoded, Decoding
-from processors.lake.lake import Lake
-from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.receipts.batches import Receipts
 from processors.rewrite.rewriter import Rewriter
-from processors.settle import Settler
 from processors.spark.runner import Runner
 from processors.undo import time_field
 

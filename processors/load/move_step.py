@@ -21,7 +21,7 @@ from metadata.ids import new_id
 from metadata.ledger.ledger import Arrival, Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.outage import world_code
-from processors.rewritten import rewritten
+from processors.load.changed_since_read import rewritten
 
 log = get_logger()
 _MUST_BE_WHAT_WAS_READ = frozenset({FileState.LOADED, FileState.DUPLICATE})

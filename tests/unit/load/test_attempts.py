@@ -7,7 +7,7 @@ import pytest
 from metadata.errors import BatchFault, UnknownOutcome
 from metadata.retry_policy import policy_for
 from metadata.settings import Settings
-from processors.attempts import MOST_FAULTS, Again, GiveUp, Halve, after, is_poison
+from processors.load.next_attempt import MOST_FAULTS, Again, GiveUp, Halve, after, is_poison
 
 SETTINGS = Settings.load({"BATCH_MAX_ATTEMPTS": "4", "BATCH_RETRY_SECONDS": "10"}, None)
 
