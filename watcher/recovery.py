@@ -17,14 +17,14 @@ from metadata.logs import Event, Severity, alert, get_logger
 from metadata.operations.receipt import OperationReceipt
 from metadata.registry.registry import Registry
 from metadata.types.definition import FileType
-from processors.backfill import Backfill
+from processors.change.backfill import Backfill
+from processors.change.replay import Replay
+from processors.change.undo import Undo
 from processors.lake.lake import LandingState
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import BatchResult, MicroBatches
 from processors.receipts.batches import forgotten
 from processors.receipts.operations import OperationReceipts
-from processors.replay import Replay
-from processors.undo import Undo
 from watcher.intake import Intake
 
 log = get_logger()

@@ -13,8 +13,8 @@ from metadata.ledger.life import find_files
 from metadata.operations.replay import Kind
 from metadata.operations.reserved_records import RecordKey
 from metadata.types.definition import FileType, TypeStatus
-from processors.rejected import Chunk, RecordId, RejectedRecords, Selection
-from processors.replay import CHUNK_BYTES, CHUNK_RECORDS, Replay, Taken
+from processors.change.chosen_records import Chunk, RecordId, RejectedRecords, Selection
+from processors.change.replay import CHUNK_BYTES, CHUNK_RECORDS, Replay, Taken
 from watcher.app import App
 from watcher.recovery import go_on_with_operations
 from watcher.work import Work

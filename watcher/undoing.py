@@ -12,8 +12,8 @@ from metadata.errors import Busy, UsageError
 from metadata.ledger.life import files_by_id, find_files
 from metadata.operations.undo import Operations
 from metadata.types.definition import TypeStatus
+from processors.change.undo import rows_in
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.undo import rows_in
 from watcher.app import App
 from watcher.recovery import go_on_with_operations
 from watcher.work import Work

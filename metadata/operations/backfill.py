@@ -1,7 +1,7 @@
 """The ledger of backfills: operations that put rescued values of old rows into the columns of their fields.
 
 They change no file's books: its rows are as many as before, wherever they lie. Each method is one transaction; the
-steps are explained in `processors.backfill`.
+steps are explained in `processors.change.backfill`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A rejected record is told by the micro-batch that rejected it, its file and its number there. At Plan an operation
 reserves its records: the primary key of `replay_records` lets nobody else take them, whether the process dies or a
-second replay asks. Each method is one transaction; the steps are explained in `processors.replay`.
+second replay asks. Each method is one transaction; the steps are explained in `processors.change.replay`.
 """
 
 from __future__ import annotations

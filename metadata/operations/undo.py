@@ -1,7 +1,7 @@
 """The ledger of undo: operations that take the rows of source files out of a table, and what becomes of the files.
 
 Each method is one transaction. Operations move between the same states as micro-batches do; their steps are explained
-in `processors.undo`. A replacement's row is written by the ledger itself, in the transactions of its batch.
+in `processors.change.undo`. A replacement's row is written by the ledger itself, in the transactions of its batch.
 """
 
 from __future__ import annotations

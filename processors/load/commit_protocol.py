@@ -53,6 +53,7 @@ from metadata.outage import Outage
 from metadata.retry_policy import Destination, policy_for
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
+from processors.change.undo import time_field
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_step import Committer, Part, Prepared
@@ -71,7 +72,6 @@ from processors.load.telling import (
 from processors.receipts.batches import Receipts
 from processors.rewrite.rewriter import Rewriter
 from processors.spark.runner import Runner
-from processors.undo import time_field
 
 log = get_logger()
 

@@ -17,10 +17,10 @@ from metadata.database.models import Batch, SourceFile
 from metadata.errors import TypeStopped
 from metadata.ledger.ledger import Ledger
 from metadata.operations.undo import Operations
+from processors.change.undo import check_rows, find_rest, prepare, rows_in
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import BATCH_ID, Lake, LandingState
 from processors.rewrite.rewriter import Loaded, Rest, Rewriter
-from processors.undo import check_rows, find_rest, prepare, rows_in
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

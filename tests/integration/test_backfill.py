@@ -49,7 +49,7 @@ def filled(orders: Orders) -> dict[str, Any]:
 
 def test_an_adopted_key_becomes_a_column_with_its_old_values(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values that fit leave `_rescued`, others stay there; rows, lineage and books are what they were."""
-    monkeypatch.setattr("processors.backfill.FEW_BYTES", 0)  # through the runner, as with more data
+    monkeypatch.setattr("processors.change.backfill.FEW_BYTES", 0)  # through the runner, as with more data
     orders.take(rescued(1, weight=1.5, note="kept"), rescued(2, weight="heavy", Größe=3), rescued(3))
     orders.take(rescued(4, weight=2), rescued(5, weight=None, other={"a": [1]}))
     lineage = ("id", "_source_file", "_file_id", "_record_no", "_batch_id", "note", "count")

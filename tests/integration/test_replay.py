@@ -22,9 +22,9 @@ from metadata.database.models import Batch, BatchFile, Operation, ReplayRecord, 
 from metadata.errors import UsageError, WorldFault
 from metadata.reject_codes import RejectCode
 from metadata.settings import Settings
+from processors.change.chosen_records import Selection
 from processors.lake.lake import OPERATION_ID, Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.rejected import Selection
 from watcher import replaying
 from watcher.commands.explain import explain
 from watcher.commands.quarantine import quarantine as quarantine_command

@@ -21,11 +21,11 @@ from metadata.ids import new_id
 from metadata.ledger.deliveries import OnRedelivery
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
+from processors.change.undo import Undo
 from processors.lake.lake import OPERATION_ID, Lake
 from processors.load.move_step import Settler
 from processors.rewrite import rewriter as rewrite
 from processors.rewrite.rewriter import Rewriter
-from processors.undo import Undo
 from watcher.commands.undo import undo as undo_command
 from watcher.undoing import look
 from watcher.verbs import do

@@ -71,7 +71,7 @@ def quarantine() -> None:
 @click.pass_obj
 def list_(app: App, /, limit: int, summary: bool, as_json: bool, **chosen: Any) -> None:
     """Rejected records that wait, newest first, each with the name by which `show` takes it. Exit 1: there is none."""
-    from processors.rejected import RejectedRecords
+    from processors.change.chosen_records import RejectedRecords
     from watcher.replaying import select
 
     records = RejectedRecords(app.lake())
@@ -103,8 +103,8 @@ def list_(app: App, /, limit: int, summary: bool, as_json: bool, **chosen: Any) 
 @click.pass_obj
 def show(app: App, record: str, as_json: bool) -> None:
     """One rejected record: its text, why it was rejected, what helps. Exit 1 when it is not in the quarantine."""
+    from processors.change.chosen_records import RecordId, RejectedRecords
     from processors.lake.quarantine_table import raw_of
-    from processors.rejected import RecordId, RejectedRecords
 
     wanted = RecordId.parse(record)
     found = RejectedRecords(app.lake()).find(wanted)

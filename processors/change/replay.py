@@ -49,6 +49,8 @@ from metadata.operations.reserved_records import RecordKey
 from metadata.outage import Outage
 from metadata.settings import Settings
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, FileType
+from processors.change.chosen_records import Chunk, RejectedRecords
+from processors.change.undo import summary_table, time_field
 from processors.decode.decoder import Decoder, decompress
 from processors.decode.known_keys import KnownKeys, existing_filter, known_keys
 from processors.decode.records import RecordReader
@@ -57,9 +59,7 @@ from processors.lake.lake import Lake, LandingState
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE, raw_of
 from processors.receipts.operations import OperationReceipts
-from processors.rejected import Chunk, RejectedRecords
 from processors.rewrite.rewriter import Records, Rest, Rewriter
-from processors.undo import summary_table, time_field
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

@@ -1,0 +1,1 @@
+"""What changes loaded rows afterwards: undo, replay, discard, backfill; not who asks for it."""
