@@ -9,8 +9,8 @@ from typing import Any
 from command import Lemonade
 
 from metadata.database.states import FileState
-from processors.audit import audit
 from processors.lake.quarantine_table import TABLE as QUARANTINE
+from processors.read.audit import audit
 from watcher.app import App
 
 PLACES = {

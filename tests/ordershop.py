@@ -11,7 +11,7 @@ from workshop import Workshop
 from metadata.errors import BatchFault
 from metadata.settings import Settings
 from metadata.types.definition import FileType
-from processors.query import QueryEngine
+from processors.read.query import QueryEngine
 from watcher.verbs import do
 
 TABLE = "raw_data.orders"

@@ -16,8 +16,8 @@ from metadata.types.definition import RESCUED, Dedupe, FileType
 from watcher.report_values import NullRate, Rescue
 
 if TYPE_CHECKING:
-    from processors.quality import ColumnNulls, KeyRepeats
-    from processors.query import QueryEngine
+    from processors.read.quality import ColumnNulls, KeyRepeats
+    from processors.read.query import QueryEngine
     from watcher.app import App
 
 NULL_CHANGE = 0.1
@@ -38,7 +38,7 @@ class Tables:
 
     def raw(self, fingerprints: Iterable[Fingerprint]) -> dict[tuple[str, str, int], str]:
         """The raw text of the errors' samples, as far as the quarantine has it."""
-        from processors.quality import RecordKey, raw_records
+        from processors.read.quality import RecordKey, raw_records
 
         keys = [
             RecordKey(sample.batch_id, sample.file_id, sample.record_no, sample.filename_time.date())
@@ -64,7 +64,7 @@ class Tables:
         return found
 
     def _repeats(self, name: str, key: Sequence[str], days: tuple[date, date]) -> KeyRepeats:
-        from processors.quality import key_repeats
+        from processors.read.quality import key_repeats
 
         return key_repeats(self._engine, name, key, days)
 
@@ -105,7 +105,7 @@ class Tables:
 
     def _counted(self, name: str) -> tuple[bool, list[ColumnNulls], list[ColumnNulls]]:
         """Whether the table is divided by days; its columns in the range, and in the period before."""
-        from processors.quality import column_nulls, is_by_date
+        from processors.read.quality import column_nulls, is_by_date
 
         lake = self._app.lake()
         table = lake.table(name)
@@ -120,7 +120,7 @@ class Tables:
     @property
     def _engine(self) -> QueryEngine:
         if self._made_engine is None:
-            from processors.query import QueryEngine
+            from processors.read.query import QueryEngine
 
             self._made_engine = QueryEngine(self._app.lake())
         return self._made_engine

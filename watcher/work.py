@@ -22,14 +22,14 @@ from metadata.outage import Outage
 from metadata.registry.drafts import Drafts
 from metadata.registry.registry import RegistrySnapshot
 from metadata.types.definition import FileType
-from processors.audit import Audit, audit
 from processors.change.backfill import Backfill
 from processors.change.replay import Replay
 from processors.change.undo import Undo, summary_table
 from processors.load.commit_protocol import MicroBatches
+from processors.read.audit import Audit, audit
+from processors.read.summary import SummaryResult, build_days
 from processors.receipts.batches import rebuild_forgotten, sweep_receipts
 from processors.receipts.operations import OperationReceipts
-from processors.summary import SummaryResult, build_days
 from watcher.app import App
 from watcher.drafting import Drafting
 from watcher.endings import record_ends

@@ -702,7 +702,7 @@ class Ledger:
             note_many(session, [row.id for row in files], self.clock.now(), error)
             return files
 
-    # -- days to summarise: processors.summary ------------------------------------------------------------------------
+    # -- days to summarise: processors.read.summary ------------------------------------------------------------------------
 
     def dirty_days(self, summary_table: str, before: date | None = None) -> list[tuple[date, int]]:
         """Days (with their generation) whose summary is older than their rows, oldest first; only days < `before`."""

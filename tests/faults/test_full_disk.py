@@ -33,8 +33,8 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, configure, get_logger
 from metadata.outage import DISK_FULL, Outage, is_full
 from metadata.settings import Settings
-from processors.audit import audit
 from processors.load import load_task as worker
+from processors.read.audit import audit
 from processors.spark import worker_process as spark_worker
 from watcher.app import App
 from watcher.room import Room

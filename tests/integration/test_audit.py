@@ -27,10 +27,10 @@ from metadata.errors import UsageError
 from metadata.ledger import books
 from metadata.ledger.books import Scope
 from metadata.settings import Settings
-from processors import audit as auditing
-from processors.audit import Audit, Code, audit
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.lineage import BATCH_COLUMN, FILE_COLUMN, LineageReader, _by_scan
+from processors.read import audit as auditing
+from processors.read.audit import Audit, Code, audit
+from processors.read.lineage import BATCH_COLUMN, FILE_COLUMN, LineageReader, _by_scan
 from watcher.commands.audit import audit as command
 from watcher.service import Service
 

@@ -14,7 +14,7 @@ from metadata.database.states import FlushReason
 from metadata.errors import BatchFault, TypeStopped
 from metadata.settings import Settings
 from processors.lake.lake import Lake
-from processors.query import QueryEngine
+from processors.read.query import QueryEngine
 from watcher.flusher import FlushReport
 
 

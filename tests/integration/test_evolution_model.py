@@ -10,7 +10,7 @@ import pytest
 from ordershop import ID, TABLE, Orders
 
 from metadata.settings import Settings
-from processors.query import QueryEngine
+from processors.read.query import QueryEngine
 
 
 @dataclass(frozen=True)

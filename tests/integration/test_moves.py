@@ -20,7 +20,7 @@ from metadata.files import moves
 from metadata.files.folders import move, move_or_finish
 from metadata.files.moves import relocate, sweep
 from metadata.settings import Settings
-from processors.audit import audit
+from processors.read.audit import audit
 from watcher.app import App
 from watcher.work import Work
 

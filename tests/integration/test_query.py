@@ -28,7 +28,7 @@ from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import arrow_schema, iceberg_schema, partition_spec
 from processors.lake.lake import Lake
-from processors.query import QueryEngine, split_statements
+from processors.read.query import QueryEngine, split_statements
 from watcher.app import App
 from watcher.commands.query import query
 
@@ -427,7 +427,7 @@ def test_control_c_interrupts_a_statement(what: str, tmp_path: Path) -> None:
 import signal, sys, threading
 from metadata.settings import Settings
 from processors.lake.lake import Lake
-from processors.query import QueryEngine
+from processors.read.query import QueryEngine
 
 lake = Lake(Settings.load({"DATALAKE_BASE": sys.argv[1]}, None))
 lake.init()

@@ -25,7 +25,7 @@ from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake
 from processors.load.load_task import Quarantine, SourceInput, WriteJob, load_files
-from processors.query import QueryEngine
+from processors.read.query import QueryEngine
 
 NAME = "raw_data.things"
 DAY = date(2026, 1, 15)

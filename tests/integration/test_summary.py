@@ -22,10 +22,10 @@ from metadata.types.built_in import BUILT_IN
 from metadata.types.definition import FileType, TypeStatus, table_identifier
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
-from processors import summary as module
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake.lake import Lake
-from processors.summary import SummaryResult, build_days
+from processors.read import summary as module
+from processors.read.summary import SummaryResult, build_days
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -25,7 +25,7 @@ import click
 from metadata.errors import LemonadeError, UsageError
 
 if TYPE_CHECKING:
-    from processors.query import Column, QueryEngine, Result
+    from processors.read.query import Column, QueryEngine, Result
     from watcher.app import App
 
 _WIDEST_CELL = 60
@@ -65,7 +65,7 @@ def query(app: App, sql: str | None, style: str, as_of: str | None) -> None:
     prompt on a terminal, else the statements that stand on standard input. Results go to stdout, row counts to stderr.
     """
     _ = app.database  # a missing `init` is said in its own words
-    from processors.query import QueryEngine
+    from processors.read.query import QueryEngine
 
     shell = Shell(QueryEngine(app.lake()), style, as_of)
     if sql is not None:
@@ -90,7 +90,7 @@ class Shell:
 
     def run_all(self, lines: TextIO) -> None:
         """Run every statement and dot command of a text; the first error ends it."""
-        from processors.query import split_statements
+        from processors.read.query import split_statements
 
         pending = ""
         for line in lines:
@@ -146,7 +146,7 @@ def _prompt(shell: Shell, state_home: str | None) -> None:
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-    from processors.query import split_statements
+    from processors.read.query import split_statements
 
     folder = (Path(state_home) if state_home else Path.home() / ".local" / "state") / "lemonade"
     history: History

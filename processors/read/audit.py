@@ -28,7 +28,7 @@ from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.lineage import Lineage, LineageReader
+from processors.read.lineage import Lineage, LineageReader
 
 KINDS = ("processing", "held", "failed", "error", "duplicate", "undone")
 _JUST_ARRIVED_SECONDS = 60.0  # a claim moves its file first and writes the row afterwards

@@ -18,7 +18,7 @@ from metadata.types.definition import DATE_COLUMN, LINEAGE
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.lake.quarantine_table import raw_of
-from processors.query import QueryEngine
+from processors.read.query import QueryEngine
 
 RAW_CHARACTERS = 400
 """So much of a raw record is read; a multiple of four, so that base64 can be cut there."""
