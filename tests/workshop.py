@@ -18,8 +18,8 @@ from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from watcher.app import App
 from watcher.flusher import FlushReport
-from watcher.intake import ScanResult
-from watcher.observer import Nominations
+from watcher.intake.intake import ScanResult
+from watcher.intake.observer import Nominations
 from watcher.work import Work
 
 NAME = "vehicles_events_20260115120000.json"

@@ -25,7 +25,7 @@ from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import BatchResult, MicroBatches
 from processors.receipts.batches import forgotten
 from processors.receipts.operations import OperationReceipts
-from watcher.intake import Intake
+from watcher.intake.intake import Intake
 
 log = get_logger()
 

@@ -36,9 +36,9 @@ from watcher.app import App
 from watcher.buffers import Buffers
 from watcher.drafting import Wanted
 from watcher.flusher import Flusher, FlushReport
-from watcher.intake import ScanResult
+from watcher.intake.intake import ScanResult
+from watcher.intake.observer import Observer
 from watcher.lock import acquire, wake_file
-from watcher.observer import Observer
 from watcher.retrying import answer as retry_answer
 from watcher.retrying import take
 from watcher.scheduler import Due, Scheduler

@@ -32,12 +32,12 @@ from processors.receipts.batches import rebuild_forgotten, sweep_receipts
 from processors.receipts.operations import OperationReceipts
 from watcher.app import App
 from watcher.drafting import Drafting
-from watcher.endings import record_ends
 from watcher.flusher import Flusher, FlushReport
-from watcher.intake import Ignored, Intake, ScanResult
-from watcher.observer import Nominations
+from watcher.intake.free_space import Room
+from watcher.intake.intake import Ignored, Intake, ScanResult
+from watcher.intake.observer import Nominations
+from watcher.intake.unknown_ends import record_ends
 from watcher.recovery import Recovered, Repair, Walkers, inspect, recover, resume_operations
-from watcher.room import Room
 
 log = get_logger()
 

@@ -133,7 +133,7 @@ class Ledger:
         self.database = database
         self.clock = clock
 
-    # -- arrivals: watcher.intake -------------------------------------------------------------------------------
+    # -- arrivals: watcher.intake.intake -------------------------------------------------------------------------------
 
     def add_many(self, files: Sequence[NewFile]) -> None:
         """Files were taken out of incoming/: all of these rows, or none."""

@@ -15,9 +15,9 @@ from books import assert_books
 from command import Lemonade, drop, wait_for
 from unsparked import TICKS, Unsparked, tick
 
-import watcher.observer
+import watcher.intake.observer
 from metadata.settings import Settings
-from watcher.observer import Observer, Watching
+from watcher.intake.observer import Observer, Watching
 
 LINUX = sys.platform.startswith("linux")
 
@@ -174,12 +174,12 @@ def test_polling_finds_files_and_requests(settings_with: Callable[..., Settings]
 def test_the_file_system_decides_unless_it_is_set(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    method: watcher.observer.Method,
+    method: watcher.intake.observer.Method,
     kind: str | None,
     expected: Watching,
 ) -> None:
     """`auto` polls where events do not tell all; `events` and `polling` are taken at their word."""
-    monkeypatch.setattr(watcher.observer, "silent_kind", lambda _folder: kind)
+    monkeypatch.setattr(watcher.intake.observer, "silent_kind", lambda _folder: kind)
     observer = Observer(tmp_path, None, lambda: None, method)
     try:
         assert observer.start() == expected

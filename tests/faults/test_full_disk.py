@@ -37,7 +37,7 @@ from processors.load import load_task as worker
 from processors.read.audit import audit
 from processors.spark import worker_process as spark_worker
 from watcher.app import App
-from watcher.room import Room
+from watcher.intake.free_space import Room
 from watcher.service import Service
 from watcher.work import Work
 

@@ -15,8 +15,8 @@ import pytest
 from watchdog.events import FileClosedEvent, FileModifiedEvent
 from watchdog.observers.api import BaseObserver
 
-import watcher.observer
-from watcher.observer import Nominations, Observer, Watching
+import watcher.intake.observer
+from watcher.intake.observer import Nominations, Observer, Watching
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="these are the events of Linux")
 
@@ -270,7 +270,7 @@ def test_where_events_cannot_be_had_it_polls(
     def no_more(*_: Any, **__: Any) -> BaseObserver:
         raise OSError(24, "inotify instance limit reached")
 
-    monkeypatch.setattr(watcher.observer, "_system_observer", no_more)
+    monkeypatch.setattr(watcher.intake.observer, "_system_observer", no_more)
     made = Watched(tmp_path)
     assert made.observer.start() == Watching("polling", "inotify instance limit reached")
     try:

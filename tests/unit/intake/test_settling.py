@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from watcher.settling import Decision, Noticed, Sight, Tracker, Verdict, judge
+from watcher.intake.stillness import Decision, Noticed, Sight, Tracker, Verdict, judge
 
 NAME = "vehicle_events_20260115120000.json"
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher.mounts import kind_of, silent_kind, tells
+from watcher.intake.mounts import kind_of, silent_kind, tells
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw

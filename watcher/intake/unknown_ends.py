@@ -24,7 +24,7 @@ from metadata.files.folders import Folders, reason_path
 from metadata.files.names import DataFileName, parse_name, safe_name
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from watcher.intake import name_without_id
+from watcher.intake.intake import name_without_id
 
 _ENDS = {
     "failed": FileState.FAILED,

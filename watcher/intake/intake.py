@@ -37,9 +37,9 @@ from metadata.outage import DISK_FULL, world_code
 from metadata.registry.registry import Registry, type_name_of
 from metadata.settings import Settings
 from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
-from watcher.observer import Nominations
-from watcher.returns import mark_returned
-from watcher.settling import (
+from watcher.intake.observer import Nominations
+from watcher.intake.returned import mark_returned
+from watcher.intake.stillness import (
     Decision,
     Noticed,
     NoticedBy,

@@ -30,7 +30,7 @@ from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
 from metadata.logs import Event, Severity, alert, get_logger
-from watcher.mounts import silent_kind
+from watcher.intake.mounts import silent_kind
 
 log = get_logger()
 
