@@ -32,7 +32,7 @@ from metadata.settings import Settings
 from processors.spark.runner import SparkRunner
 from watcher.app import App
 from watcher.generator import KINDS, document, records
-from watcher.work import Work
+from watcher.work.work import Work
 
 EVENTS = KINDS[0]
 START = datetime(2026, 1, 15, tzinfo=UTC)

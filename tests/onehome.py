@@ -13,7 +13,7 @@ from inprocess import InProcessRunner
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.work import Work
+from watcher.work.work import Work
 
 
 class Home:

@@ -17,10 +17,10 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.flusher import FlushReport
 from watcher.intake.intake import ScanResult
 from watcher.intake.observer import Nominations
-from watcher.work import Work
+from watcher.work.flusher import FlushReport
+from watcher.work.work import Work
 
 NAME = "vehicles_events_20260115120000.json"
 

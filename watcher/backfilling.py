@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from metadata.errors import Busy
-from watcher.recovery import go_on_with_operations
-from watcher.work import Work
+from watcher.work.startup_repair import go_on_with_operations
+from watcher.work.work import Work
 
 
 def backfill(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:

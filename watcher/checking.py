@@ -30,9 +30,9 @@ from processors.decode.decoder import Decoder, FileResult, decompress
 from processors.decode.file_rejects import RejectLimits
 from processors.drafts.sample import Bounds, Source, gather, keys_of, type_keys
 from processors.drafts.schema_draft import Draft, draft, propose
-from watcher.drafting import draft_for
 from watcher.intake.intake import name_without_id
 from watcher.intake.stillness import Noticed, Sight, Verdict, judge
+from watcher.work.held_drafts import draft_for
 
 _SHOWN_NUMBERS = 5
 

@@ -16,8 +16,8 @@ from metadata.types.definition import FileType, TypeStatus
 from processors.change.chosen_records import Chunk, RecordId, RejectedRecords, Selection
 from processors.change.replay import CHUNK_BYTES, CHUNK_RECORDS, Replay, Taken
 from watcher.app import App
-from watcher.recovery import go_on_with_operations
-from watcher.work import Work
+from watcher.work.startup_repair import go_on_with_operations
+from watcher.work.work import Work
 
 IN_WORK = "their file's load does not stand: it is being loaded, replaced or undone, or was taken back"
 

@@ -10,7 +10,7 @@ from watcher.app import App
 from watcher.lock import acquire, daemon_pid, wake_file
 
 if TYPE_CHECKING:
-    from watcher.recovery import Repair
+    from watcher.work.startup_repair import Repair
 
 
 def perform(app: App, verb: str, arguments: dict[str, Any], *, wait: bool = True) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def perform(app: App, verb: str, arguments: dict[str, Any], *, wait: bool = True
 def do_under_lock(app: App, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Recover, then do `verb`, in this process, whose lock the caller holds; ends Spark if it was started."""
     from watcher.verbs import do
-    from watcher.work import Work
+    from watcher.work.work import Work
 
     work = Work(app, pause=_pause, draining=lambda: False)
     try:
@@ -50,7 +50,7 @@ def do_under_lock(app: App, verb: str, arguments: dict[str, Any]) -> dict[str, A
 
 def repairs_now(app: App) -> list[Repair]:
     """What start-up would repair at this moment; changes nothing and needs no lock."""
-    from watcher.work import Work
+    from watcher.work.work import Work
 
     return Work(app, pause=_pause, draining=lambda: False).inspect()
 
@@ -58,14 +58,14 @@ def repairs_now(app: App) -> list[Repair]:
 def trial_of_replay(app: App, arguments: dict[str, Any]) -> dict[str, Any]:
     """What a replay of the chosen records would make of them; changes nothing and needs no lock."""
     from watcher.replaying import try_replay
-    from watcher.work import Work
+    from watcher.work.work import Work
 
     return try_replay(app, Work(app, pause=_pause, draining=lambda: False).replay, arguments)
 
 
 def recover_under_lock(app: App) -> tuple[list[Repair], list[str]]:
     """Repair, in this process, whose lock the caller holds; returns what there was, and the types that stopped."""
-    from watcher.work import Work
+    from watcher.work.work import Work
 
     work = Work(app, pause=_pause, draining=lambda: False)
     try:

@@ -25,9 +25,9 @@ from metadata.ledger.life import files_by_id, find_files
 from metadata.logs import Event, get_logger
 from metadata.types.definition import FileType, TypeStatus
 from watcher.app import App
-from watcher.flusher import FlushReport
 from watcher.intake.intake import GROUP_FILES, ScanResult, digest_file
-from watcher.work import Work, flush_answer
+from watcher.work.flusher import FlushReport
+from watcher.work.work import Work, flush_answer
 
 log = get_logger()
 

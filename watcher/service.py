@@ -33,9 +33,6 @@ from metadata.registry.registry import RegistrySnapshot
 from metadata.retry_policy import WORLD
 from metadata.types.definition import FileType
 from watcher.app import App
-from watcher.buffers import Buffers
-from watcher.drafting import Wanted
-from watcher.flusher import Flusher, FlushReport
 from watcher.intake.intake import ScanResult
 from watcher.intake.observer import Observer
 from watcher.lock import acquire, wake_file
@@ -43,7 +40,10 @@ from watcher.retrying import answer as retry_answer
 from watcher.retrying import take
 from watcher.scheduler import Due, Scheduler
 from watcher.verbs import TABLE_VERBS, days_asked, do, do_registry
-from watcher.work import Work, flush_answer, summary_answer, wanted_types
+from watcher.work.buffers import Buffers
+from watcher.work.flusher import Flusher, FlushReport
+from watcher.work.held_drafts import Wanted
+from watcher.work.work import Work, flush_answer, summary_answer, wanted_types
 
 log = get_logger()
 

@@ -15,8 +15,8 @@ from metadata.types.definition import TypeStatus
 from processors.change.undo import rows_in
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from watcher.app import App
-from watcher.recovery import go_on_with_operations
-from watcher.work import Work
+from watcher.work.startup_repair import go_on_with_operations
+from watcher.work.work import Work
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from watcher.replaying import discard, replay
 from watcher.retrying import retry
 from watcher.undoing import undo
 from watcher.verbs_types import VERBS
-from watcher.work import Work, flush_answer, summary_answer, wanted_types
+from watcher.work.work import Work, flush_answer, summary_answer, wanted_types
 
 TABLE_VERBS = frozenset({"backfill", "undo", "quarantine.replay", "quarantine.discard"})
 """Verbs that move source files or change tables: in the daemon the batches' thread does them, one after another."""

@@ -24,7 +24,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.lake.durable_io import DurableFileIO
 from watcher.app import App
-from watcher.work import Work
+from watcher.work.work import Work
 
 
 def die(*_: Any, **__: Any) -> None:

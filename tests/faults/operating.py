@@ -25,7 +25,7 @@ from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import Rewriter
 from watcher.app import App
 from watcher.verbs import do
-from watcher.work import Work
+from watcher.work.work import Work
 
 Moment = tuple[type, str, int, bool]
 """What is called, which call of it is the last, and whether even that does not begin."""

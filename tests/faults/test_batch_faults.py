@@ -30,7 +30,7 @@ from processors.spark.java import find_java
 from processors.spark.runner import Runner, SparkRunner
 from watcher.app import App
 from watcher.service import Service
-from watcher.work import Work
+from watcher.work.work import Work
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -39,7 +39,7 @@ from processors.spark import worker_process as spark_worker
 from watcher.app import App
 from watcher.intake.free_space import Room
 from watcher.service import Service
-from watcher.work import Work
+from watcher.work.work import Work
 
 MIB = 1024 * 1024
 

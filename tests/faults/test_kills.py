@@ -23,7 +23,7 @@ from metadata.database.states import FileState, FlushReason
 from metadata.types.built_in import BUILT_IN
 from watcher.app import App
 from watcher.verbs import do
-from watcher.work import Work
+from watcher.work.work import Work
 
 HALFWAY = Path(__file__).parent / "halfway.py"
 TERMINATING = HALFWAY.with_name("terminating.py")

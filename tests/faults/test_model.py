@@ -57,9 +57,9 @@ from processors.receipts.batches import Receipts
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import Rewriter
 from watcher.app import App
-from watcher.buffers import by_deaths
 from watcher.verbs import do
-from watcher.work import Work
+from watcher.work.buffers import by_deaths
+from watcher.work.work import Work
 
 TABLE = "raw_data.vehicle_events"
 SUMMARY = "summary.daily_summary"

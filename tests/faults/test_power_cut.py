@@ -23,7 +23,7 @@ from metadata.settings import Settings
 from processors.lake.durable_io import DurableFileIO
 from processors.lake.lake import is_local
 from watcher.app import App
-from watcher.work import Work
+from watcher.work.work import Work
 
 TABLE = "raw_data.vehicle_events"
 

@@ -22,7 +22,7 @@ from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from watcher.app import App
 from watcher.scheduler import Due
-from watcher.work import Work
+from watcher.work.work import Work
 
 TERMINATING = Path(__file__).parent / "terminating.py"
 NAMES = [f"vehicles_events_2026011512000{number}.json" for number in range(3)]

@@ -20,8 +20,8 @@ from metadata.types.definition import FileType
 from processors.lake.lake import Lake
 from watcher.adopting import proposals, with_adopted
 from watcher.commands.types import types
-from watcher.recovery import Action
 from watcher.verbs import do
+from watcher.work.startup_repair import Action
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from workshop import Workshop
 from metadata.errors import ConfigurationError, UsageError, WorldFault
 from metadata.registry.drafts import Drafts
 from metadata.settings import Settings
-from watcher import drafting
 from watcher.commands.types import types
+from watcher.work import held_drafts as drafting
 
 READINGS = [
     {"Sensor ID": f"s{number}", "at": 1_768_478_400 + number, "pos": {"lat": 1.5, "lon": number}}

@@ -25,9 +25,9 @@ from metadata.ledger.ledger import Ledger, NewFile
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from metadata.types.definition import FileType, TypeStatus
-from watcher.buffers import Buffer, Buffers
 from watcher.intake.intake import GROUP_FILES, Intake, ScanResult
 from watcher.intake.observer import Nominations
+from watcher.work.buffers import Buffer, Buffers
 
 EVENTS = "vehicle_events_20260115120000.json"
 BODY = b'[{"vehicle_id": "v1", "event_time": "2026-01-15T11:00:00Z"}]'

@@ -22,7 +22,7 @@ from metadata.files.moves import relocate, sweep
 from metadata.settings import Settings
 from processors.read.audit import audit
 from watcher.app import App
-from watcher.work import Work
+from watcher.work.work import Work
 
 NAME = "vehicles_events_20260115120000.json"
 FILE_ID = "01890a5d-ac96-774b-bcce-b302099a8057"

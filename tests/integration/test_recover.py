@@ -14,7 +14,7 @@ from metadata.errors import Busy
 from metadata.settings import Settings
 from watcher.commands.recover import recover as command
 from watcher.lock import DaemonLock
-from watcher.recovery import Action, Repair
+from watcher.work.startup_repair import Action, Repair
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from processors.rewrite.rewriter import Rewriter
 from watcher.commands.undo import undo as undo_command
 from watcher.undoing import look
 from watcher.verbs import do
-from watcher.work import Work
+from watcher.work.work import Work
 
 TABLE = "raw_data.vehicle_events"
 A, B, C = (f"vehicles_events_2026011512000{number}.json" for number in range(3))

@@ -53,7 +53,7 @@ def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | Non
     from processors.drafts.sample import Bounds, gather, keys_of
     from processors.drafts.schema_draft import draft
     from watcher.checking import source_of
-    from watcher.drafting import draft_for
+    from watcher.work.held_drafts import draft_for
 
     registered = next((kind for kind in app.registry.read().types if kind.name == what[0]), None)
     if len(what) == 1 and registered is not None and not Path(what[0]).exists():
@@ -73,7 +73,7 @@ def _draft_held(app: App, kind: FileType, root: str | None) -> Draft:
     from metadata.registry.drafts import Drafts
     from processors.drafts.sample import Bounds
     from processors.drafts.schema_draft import Draft
-    from watcher.drafting import draft_held, wanted
+    from watcher.work.held_drafts import draft_held, wanted
 
     drafts = Drafts(app.database, app.clock)
     if kind.definition is not None:

@@ -31,13 +31,13 @@ from processors.read.summary import SummaryResult, build_days
 from processors.receipts.batches import rebuild_forgotten, sweep_receipts
 from processors.receipts.operations import OperationReceipts
 from watcher.app import App
-from watcher.drafting import Drafting
-from watcher.flusher import Flusher, FlushReport
 from watcher.intake.free_space import Room
 from watcher.intake.intake import Ignored, Intake, ScanResult
 from watcher.intake.observer import Nominations
 from watcher.intake.unknown_ends import record_ends
-from watcher.recovery import Recovered, Repair, Walkers, inspect, recover, resume_operations
+from watcher.work.flusher import Flusher, FlushReport
+from watcher.work.held_drafts import Drafting
+from watcher.work.startup_repair import Recovered, Repair, Walkers, inspect, recover, resume_operations
 
 log = get_logger()
 

@@ -23,8 +23,8 @@ from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from metadata.types.definition import FileType
 from processors.load.commit_protocol import BatchInWork, BatchResult, MicroBatches
-from watcher.buffers import by_deaths, cut
-from watcher.recovery import stop_type
+from watcher.work.buffers import by_deaths, cut
+from watcher.work.startup_repair import stop_type
 
 log = get_logger()
 

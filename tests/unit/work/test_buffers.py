@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
-from watcher.buffers import Buffer, Buffers, Waiting, by_deaths, cut, due
+from watcher.work.buffers import Buffer, Buffers, Waiting, by_deaths, cut, due
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 LIMITS = Settings.load({"FLUSH_MAX_FILES": "10", "FLUSH_MAX_BYTES": "1000"}, None)
