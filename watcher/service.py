@@ -36,10 +36,10 @@ from watcher.app import App
 from watcher.intake.intake import ScanResult
 from watcher.intake.observer import Observer
 from watcher.lock import acquire, wake_file
-from watcher.retrying import answer as retry_answer
-from watcher.retrying import take
 from watcher.scheduler import Due, Scheduler
-from watcher.verbs import TABLE_VERBS, days_asked, do, do_registry
+from watcher.verbs.do import TABLE_VERBS, days_asked, do, do_registry
+from watcher.verbs.retry import answer as retry_answer
+from watcher.verbs.retry import take
 from watcher.work.buffers import Buffers
 from watcher.work.flusher import Flusher, FlushReport
 from watcher.work.held_drafts import Wanted

@@ -24,7 +24,7 @@ from processors.load.commit_protocol import MicroBatches
 from processors.receipts import batches as receipts_module
 from processors.receipts.batches import ReceiptFiles, Receipts, sweep_receipts
 from watcher.app import App
-from watcher.undoing import undo
+from watcher.verbs.undo import undo
 
 
 @pytest.fixture

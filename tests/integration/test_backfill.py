@@ -18,9 +18,9 @@ from metadata.operations.backfill import Backfills
 from metadata.settings import Settings
 from metadata.types.definition import FileType
 from processors.lake.lake import Lake
-from watcher.adopting import proposals, with_adopted
 from watcher.commands.types import types
-from watcher.verbs import do
+from watcher.verbs.adopt import proposals, with_adopted
+from watcher.verbs.do import do
 from watcher.work.startup_repair import Action
 
 

@@ -15,9 +15,9 @@ from command import Lemonade, wait_for
 from metadata.errors import Busy, UsageError
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.cleaning import check_can_clean, clean
 from watcher.commands.generate import generate
 from watcher.lock import DaemonLock
+from watcher.verbs.clean import check_can_clean, clean
 
 
 def run(app: App, *arguments: str, **more: str) -> Result:

@@ -17,7 +17,7 @@ from metadata.registry.registry import Registry, get_or_create_table_metadata, t
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
 from metadata.types.definition import TypeStatus
-from watcher.verbs_types import VERBS
+from watcher.verbs.types import VERBS
 
 FIELDS = [{"name": "id", "type": "string", "nullable": False}, {"name": "at", "type": "timestamp"}]
 ORDERS: dict[str, Any] = {"file_type": "orders", "schema_definition": {"fields": FIELDS}}

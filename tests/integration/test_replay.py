@@ -25,10 +25,10 @@ from metadata.settings import Settings
 from processors.change.chosen_records import Selection
 from processors.lake.lake import OPERATION_ID, Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from watcher import replaying
 from watcher.commands.explain import explain
 from watcher.commands.quarantine import quarantine as quarantine_command
-from watcher.verbs import do
+from watcher.verbs import replay as replaying
+from watcher.verbs.do import do
 
 TABLE = "raw_data.vehicle_events"
 A, B, C = (f"vehicles_events_2026011512000{number}.json" for number in range(3))

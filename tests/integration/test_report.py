@@ -22,11 +22,11 @@ from metadata.ledger.report_facts import Fingerprint, Period, read_facts
 from watcher.app import App
 from watcher.cli import VERBS
 from watcher.commands.report import report as command
-from watcher.replaying import discard
 from watcher.report_values import Report
 from watcher.report_words import totals
 from watcher.reporting import make_report
-from watcher.undoing import undo
+from watcher.verbs.replay import discard
+from watcher.verbs.undo import undo
 from watcher.verdicts import Kind
 
 TODAY = date(2026, 1, 15)

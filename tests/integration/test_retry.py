@@ -18,11 +18,11 @@ from metadata.database.states import FileState
 from metadata.ledger.file_history import of_file
 from metadata.ledger.life import find_files
 from metadata.settings import Settings
-from watcher import retrying
 from watcher.app import App
 from watcher.commands.retry import retry
-from watcher.requesting import perform
 from watcher.service import Service
+from watcher.verbs import retry as retrying
+from watcher.verbs.requesting import perform
 
 NAME = "vehicles_events_20260115120000.json"
 OTHER = "vehicles_events_20260115120001.json"

@@ -15,7 +15,7 @@ from watcher.commands.types_infer import facts_lines
 if TYPE_CHECKING:
     from processors.drafts.schema_draft import Draft
     from watcher.app import App
-    from watcher.checking import Checked, Reason, Report, Unknown
+    from watcher.verbs.check import Checked, Reason, Report, Unknown
 
 
 @click.command()
@@ -28,7 +28,7 @@ def check(app: App, paths: tuple[Path, ...], file_type: str | None, as_json: boo
 
     Exit 1 when any record would be rejected, or any file refused.
     """
-    from watcher.checking import Checker
+    from watcher.verbs.check import Checker
 
     report = Checker(app.settings, app.ledger, app.registry.read()).check(paths, file_type)
     if as_json:

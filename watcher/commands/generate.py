@@ -57,7 +57,7 @@ def generate(
     Without --no-cleanup it starts from nothing: source files, tables, catalog and ledger of these settings are deleted,
     then everything is initialised again. It asks first, and refuses while a daemon runs.
     """
-    from watcher.generator import Generator
+    from watcher.verbs.test_data import Generator
 
     if interval is not None and not continuous:
         raise UsageError("generating: --interval goes with --continuous")
@@ -96,8 +96,8 @@ def generate(
 
 def _start_again(app: App, yes: bool) -> None:
     """Delete and initialise, after asking."""
-    from watcher.cleaning import check_can_clean, clean, places
     from watcher.lock import DaemonLock, daemon_pid
+    from watcher.verbs.clean import check_can_clean, clean, places
 
     check_can_clean(app.settings)
     pid = daemon_pid(app.settings)

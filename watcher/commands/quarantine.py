@@ -72,7 +72,7 @@ def quarantine() -> None:
 def list_(app: App, /, limit: int, summary: bool, as_json: bool, **chosen: Any) -> None:
     """Rejected records that wait, newest first, each with the name by which `show` takes it. Exit 1: there is none."""
     from processors.change.chosen_records import RejectedRecords
-    from watcher.replaying import select
+    from watcher.verbs.replay import select
 
     records = RejectedRecords(app.lake())
     selection = select(app, _arguments(**chosen), must_choose=False)
@@ -162,12 +162,12 @@ def replay(
     """
     arguments = {**_arguments(**chosen), "records": list(records), "all": everything, "limit": limit}
     if dry_run:
-        from watcher.requesting import trial_of_replay
+        from watcher.verbs.requesting import trial_of_replay
 
         told = trial_of_replay(app, arguments)
     else:
-        from watcher.replaying import select
-        from watcher.requesting import perform
+        from watcher.verbs.replay import select
+        from watcher.verbs.requesting import perform
 
         select(app, arguments, must_choose=True)  # what makes no sense is said before anything is locked
         told = perform(app, "quarantine.replay", arguments)
@@ -190,7 +190,7 @@ def discard(
 
     RECORDs as `quarantine list` names them, or a choice by option. Exit 1 when nothing was chosen by that.
     """
-    from watcher.replaying import count, shown_totals
+    from watcher.verbs.replay import count, shown_totals
 
     arguments = {**_arguments(**chosen), "records": list(records), "all": everything, "limit": limit}
     totals = count(app, arguments)
@@ -201,7 +201,7 @@ def discard(
         if not sys.stdin.isatty():
             raise UsageError(f"discarding {what}: they are gone then; without a terminal, say --yes")
         click.confirm(f"Throw {what} away?", abort=True, err=True)
-    from watcher.requesting import perform
+    from watcher.verbs.requesting import perform
 
     told = perform(app, "quarantine.discard", arguments)
     _tell(told, as_json)

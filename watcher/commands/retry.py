@@ -49,11 +49,11 @@ def retry(
         "all": everything,
     }
     if dry_run:
-        from watcher.retrying import answer, choose
+        from watcher.verbs.retry import answer, choose
 
         told = answer(app, choose(app, arguments))
     else:
-        from watcher.requesting import perform
+        from watcher.verbs.requesting import perform
 
         told = perform(app, "retry", arguments)
     if as_json:

@@ -50,7 +50,7 @@ def _pause(seconds: float) -> bool:
 def _run_once(app: App, as_json: bool) -> int:
     from watcher.commands.flush import any_failed, print_flush
     from watcher.lock import acquire
-    from watcher.requesting import do_under_lock
+    from watcher.verbs.requesting import do_under_lock
 
     _ = app.database  # a missing `init` is said before anything is locked
     with acquire(app.settings, "command", "run --once"):

@@ -22,7 +22,7 @@ def history_of(app: App, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _proposals(app: App, file_type: str) -> list[dict[str, Any]]:
-    from watcher.adopting import proposals
+    from watcher.verbs.adopt import proposals
 
     return [each.as_json(file_type) for each in proposals(app, app.registry.get(file_type))]
 

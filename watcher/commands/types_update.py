@@ -57,7 +57,7 @@ def update(
         raise UsageError(f"{operation}: say what changes, with --file, --adopt or --backfill")
     raw = read(path) if path is not None else {}
     if adopted:
-        from watcher.adopting import with_adopted
+        from watcher.verbs.adopt import with_adopted
 
         raw = with_adopted(app, file_type, raw, adopted)
     planned = app.registry.plan_update(file_type, raw)

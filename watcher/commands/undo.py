@@ -26,7 +26,7 @@ def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
     goes to undone/, its days are summarised again; what it had replaced is loaded again. Done twice it changes nothing.
     Exit 1 when nothing of it is loaded.
     """
-    from watcher.undoing import answer, look
+    from watcher.verbs.undo import answer, look
 
     asked = look(app, target)
     if not asked.files:
@@ -34,7 +34,7 @@ def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
     else:
         if not yes:
             _ask(asked.what, asked.rows, asked.quarantined, asked.batch.table_name if asked.batch else "its table")
-        from watcher.requesting import perform
+        from watcher.verbs.requesting import perform
 
         told = perform(app, "undo", {"target": asked.target})
     _tell(told, as_json)

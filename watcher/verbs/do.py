@@ -11,11 +11,11 @@ from typing import Any
 
 from metadata.database.states import FlushReason
 from metadata.errors import UsageError
-from watcher.backfilling import backfill
-from watcher.replaying import discard, replay
-from watcher.retrying import retry
-from watcher.undoing import undo
-from watcher.verbs_types import VERBS
+from watcher.verbs.backfill import backfill
+from watcher.verbs.replay import discard, replay
+from watcher.verbs.retry import retry
+from watcher.verbs.types import VERBS
+from watcher.verbs.undo import undo
 from watcher.work.work import Work, flush_answer, summary_answer, wanted_types
 
 TABLE_VERBS = frozenset({"backfill", "undo", "quarantine.replay", "quarantine.discard"})

@@ -13,7 +13,7 @@ from metadata.files.names import is_temporary, parse_name
 from metadata.types.built_in import BUILT_IN
 from metadata.types.parse_definition import parse_definition
 from processors.decode.decoder import Decoder
-from watcher.generator import KINDS, Generator, Kind, document, file_name, records, spoil, write_file
+from watcher.verbs.test_data import KINDS, Generator, Kind, document, file_name, records, spoil, write_file
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, 500_000, tzinfo=UTC)
 EVENTS = KINDS[0]
