@@ -12,7 +12,7 @@ from inprocess import InProcessRunner
 from metadata.clock import Clock
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.service import Service
+from watcher.daemon.service import Service
 
 
 class Gate(InProcessRunner):

@@ -17,7 +17,7 @@ from metadata.errors import Busy
 from metadata.logs import configure
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.service import Service
+from watcher.daemon.service import Service
 
 
 def terminate_in(step: str) -> None:

@@ -29,7 +29,7 @@ from processors.load.load_task import WriteJob, load_files
 from processors.spark.java import find_java
 from processors.spark.runner import Runner, SparkRunner
 from watcher.app import App
-from watcher.service import Service
+from watcher.daemon.service import Service
 from watcher.work.work import Work
 
 T = TypeVar("T")

@@ -28,7 +28,7 @@ from processors.lake import lake as lake_module
 from processors.lake.lake import Lake
 from watcher.app import App
 from watcher.commands import run as run_command
-from watcher.service import Service
+from watcher.daemon.service import Service
 
 NAME = "raw_data.vehicle_events"
 COMMIT = SqlCatalog.commit_table

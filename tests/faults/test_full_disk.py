@@ -37,8 +37,8 @@ from processors.load import load_task as worker
 from processors.read.audit import audit
 from processors.spark import worker_process as spark_worker
 from watcher.app import App
+from watcher.daemon.service import Service
 from watcher.intake.free_space import Room
-from watcher.service import Service
 from watcher.work.work import Work
 
 MIB = 1024 * 1024

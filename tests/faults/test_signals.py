@@ -21,7 +21,7 @@ from unsparked import TICKS, Unsparked, tick
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.scheduler import Due
+from watcher.daemon.schedule import Due
 from watcher.work.work import Work
 
 TERMINATING = Path(__file__).parent / "terminating.py"

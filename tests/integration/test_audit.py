@@ -32,7 +32,7 @@ from processors.read import audit as auditing
 from processors.read.audit import Audit, Code, audit
 from processors.read.lineage import BATCH_COLUMN, FILE_COLUMN, LineageReader, _by_scan
 from watcher.commands.audit import audit as command
-from watcher.service import Service
+from watcher.daemon.service import Service
 
 TABLE = "raw_data.vehicle_events"
 FIRST = "vehicles_events_20260114120000.json"

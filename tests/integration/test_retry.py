@@ -20,7 +20,7 @@ from metadata.ledger.life import find_files
 from metadata.settings import Settings
 from watcher.app import App
 from watcher.commands.retry import retry
-from watcher.service import Service
+from watcher.daemon.service import Service
 from watcher.verbs import retry as retrying
 from watcher.verbs.requesting import perform
 

@@ -15,7 +15,7 @@ from inprocess import InProcessRunner
 
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.service import Service
+from watcher.daemon.service import Service
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -40,8 +40,8 @@ def status(app: App, as_json: bool) -> None:
 
 def _status(app: App) -> dict[str, Any]:
     from metadata.database.states import FileState
+    from watcher.daemon.schedule import Due, Last, next_times
     from watcher.lock import daemon_pid
-    from watcher.scheduler import Due, Last, next_times
 
     pid = daemon_pid(app.settings)
     now, marks = app.clock.now(), app.marks.all()

@@ -35,7 +35,7 @@ def run(app: App, once: bool, as_json: bool) -> None:
 
 def _run(app: App) -> int:
     from metadata.outage import Outage
-    from watcher.service import Service
+    from watcher.daemon.service import Service
 
     # Nothing is locked yet, and no signal is ours: SIGTERM ends the wait.
     Outage(_pause).wait_out(lambda: app.database)

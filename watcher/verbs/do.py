@@ -1,7 +1,7 @@
 """State-changing verbs by name, as they are done by whoever holds the lock and has nothing else running.
 
-The daemon does `flush` and `summarize` through its worker threads instead (see `watcher.service`); the registry's verbs
-it does as they stand here.
+The daemon does `flush` and `summarize` through its worker threads instead (see `watcher.daemon.service`); the
+registry's verbs it does as they stand here.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from metadata.database.engine import Database
 from metadata.database.marks import Marks
 from metadata.database.models import Base
 from metadata.settings import Settings
-from watcher import scheduler as module
-from watcher.scheduler import Due, Last, Scheduler, due, next_times
+from watcher.daemon import schedule as module
+from watcher.daemon.schedule import Due, Last, Scheduler, due, next_times
 
 SETTINGS = Settings.load({}, None)
 NOW = datetime(2026, 1, 15, 13, 20, tzinfo=UTC)
