@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 from metadata.ledger.report_facts import UnknownKeyCount
-from watcher.report_values import (
+from watcher.report.values import (
     CodeRate,
     Duplicates,
     ErrorGroup,
@@ -21,7 +21,7 @@ from watcher.report_values import (
     TypeVolume,
     Volume,
 )
-from watcher.verdicts import Kind
+from watcher.report.verdicts import Kind
 
 HOSTILE = (
     '\x1b[31m<script>alert("1")</script>\r\n\u202egnp.\x07 &amp; \'"><img src=x onerror=alert(1)> 数据' + "x" * 300

@@ -22,12 +22,12 @@ from metadata.ledger.report_facts import Fingerprint, Period, read_facts
 from watcher.app import App
 from watcher.cli import VERBS
 from watcher.commands.report import report as command
-from watcher.report_values import Report
-from watcher.report_words import totals
-from watcher.reporting import make_report
+from watcher.report.make import make_report
+from watcher.report.values import Report
+from watcher.report.verdicts import Kind
+from watcher.report.words import totals
 from watcher.verbs.replay import discard
 from watcher.verbs.undo import undo
-from watcher.verdicts import Kind
 
 TODAY = date(2026, 1, 15)
 """The day of the clock by hand; it is noon."""

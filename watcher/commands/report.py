@@ -17,7 +17,7 @@ from watcher.commands.show import JSON_OPTION, print_json, shown
 if TYPE_CHECKING:
     from metadata.ledger.report_facts import Period
     from watcher.app import App
-    from watcher.report_values import Report
+    from watcher.report.values import Report
 
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 DAYS = 7
@@ -42,7 +42,7 @@ def report(
 
     Reads only; may run beside a daemon at work.
     """
-    from watcher.reporting import make_report
+    from watcher.report.make import make_report
 
     period = _period(app, first, last)
     if file_type is not None:
@@ -55,7 +55,7 @@ def report(
     elif page is not None:
         click.echo(f"written to {shown(page)}: {shown(made.sentence)}")
     else:
-        from watcher.report_text import report_lines
+        from watcher.report.text import report_lines
 
         for line in report_lines(made, getattr(sys.stdout, "encoding", None)):
             click.echo(line)
@@ -94,7 +94,7 @@ def _check_type(app: App, file_type: str) -> None:
 
 def _write_page(path: Path, made: Report) -> None:
     """Write beside and rename: a reader sees the page before or the page after, never half of one."""
-    from watcher.report_page import page
+    from watcher.report.page import page
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -8,8 +8,8 @@ import pytest
 from reports import HOSTILE, a_report, an_error
 from rich.cells import cell_len
 
-from watcher.report_text import WIDTH, report_lines
-from watcher.report_words import percent
+from watcher.report.text import WIDTH, report_lines
+from watcher.report.words import percent
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", None, "no-such-encoding"])

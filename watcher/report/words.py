@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from metadata.ledger.fingerprint import without_place
-from watcher.report_values import (
+from watcher.report.values import (
     CodeRate,
     Duplicates,
     ErrorGroup,

@@ -6,7 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from watcher.verdicts import ONE_OFF_FILES, SYSTEMIC_FILES, SYSTEMIC_SHARE, Kind, Spread, kind_of, overall, sentence
+from watcher.report.verdicts import (
+    ONE_OFF_FILES,
+    SYSTEMIC_FILES,
+    SYSTEMIC_SHARE,
+    Kind,
+    Spread,
+    kind_of,
+    overall,
+    sentence,
+)
 
 NINE = datetime(2026, 1, 15, 9, tzinfo=UTC)
 

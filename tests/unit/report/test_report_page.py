@@ -11,9 +11,9 @@ import pytest
 from reports import HOSTILE, a_report, an_error
 
 from watcher.commands.show import shown
-from watcher.report_charts import Bar, Charts, Column, Part
-from watcher.report_page import MOST_ROWS, page
-from watcher.report_values import Report
+from watcher.report.charts import Bar, Charts, Column, Part
+from watcher.report.page import MOST_ROWS, page
+from watcher.report.values import Report
 
 _VOID = {"meta", "br"}
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from metadata.database.states import FileState
 from metadata.ledger.report_facts import Slice, UnknownKeyCount
-from watcher.verdicts import Kind
+from watcher.report.verdicts import Kind
 
 OUTCOMES = ("loaded", "failed", "error", "duplicate", "held", "undone", "replaced", "missing", "waiting")
 """What became of a file, as the report counts it; claimed and batched files are `waiting`."""

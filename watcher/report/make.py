@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, TypeVar
 from metadata.database.states import FileState
 from metadata.ledger.report_facts import Fingerprint, LedgerFacts, Period, Slice, read_facts
 from metadata.types.definition import FileType
-from watcher.report_tables import Tables
-from watcher.report_values import (
+from watcher.report.silence import longest_silence
+from watcher.report.tables import Tables
+from watcher.report.values import (
     OUTCOMES,
     CodeRate,
     Duplicates,
@@ -33,9 +34,8 @@ from watcher.report_values import (
     TypeVolume,
     Volume,
 )
-from watcher.report_words import duration
-from watcher.rhythm import longest_silence
-from watcher.verdicts import ORDER, Spread, kind_of, overall, sentence
+from watcher.report.verdicts import ORDER, Spread, kind_of, overall, sentence
+from watcher.report.words import duration
 
 if TYPE_CHECKING:
     from watcher.app import App

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from watcher.rhythm import FEWEST_PAUSES, longest_silence
+from watcher.report.silence import FEWEST_PAUSES, longest_silence
 
 START = datetime(2026, 1, 15, tzinfo=UTC)
 END = START + timedelta(days=1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from metadata.errors import ConfigurationError, LemonadeError
 from metadata.ledger.report_facts import Fingerprint, Period
 from metadata.types.definition import RESCUED, Dedupe, FileType
-from watcher.report_values import NullRate, Rescue
+from watcher.report.values import NullRate, Rescue
 
 if TYPE_CHECKING:
     from processors.read.quality import ColumnNulls, KeyRepeats
