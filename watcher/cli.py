@@ -45,7 +45,7 @@ VERBS = {
     "retry": "watcher.commands.retry:retry",
     "undo": "watcher.commands.undo:undo",
     "quarantine": "watcher.commands.quarantine:quarantine",
-    "types": "watcher.commands.types:types",
+    "types": "watcher.commands.types.types:types",
     "check": "watcher.commands.check:check",
     "summarize": "watcher.commands.summarize:summarize",
     "query": "watcher.commands.query:query",

@@ -18,7 +18,7 @@ from metadata.operations.backfill import Backfills
 from metadata.settings import Settings
 from metadata.types.definition import FileType
 from processors.lake.lake import Lake
-from watcher.commands.types import types
+from watcher.commands.types.types import types
 from watcher.verbs.adopt import proposals, with_adopted
 from watcher.verbs.do import do
 from watcher.work.startup_repair import Action

@@ -14,7 +14,7 @@ from workshop import Workshop
 from metadata.errors import ConfigurationError, UsageError, WorldFault
 from metadata.registry.drafts import Drafts
 from metadata.settings import Settings
-from watcher.commands.types import types
+from watcher.commands.types.types import types
 from watcher.work import held_drafts as drafting
 
 READINGS = [

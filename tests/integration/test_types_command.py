@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 from metadata.errors import ConfigurationError, UsageError
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.commands import types_files
 from watcher.commands.doctor import doctor, examine
 from watcher.commands.settings import settings as settings_command
-from watcher.commands.types import types
+from watcher.commands.types import files as types_files
+from watcher.commands.types.types import types
 
 ORDERS: dict[str, Any] = {
     "file_type": "orders",

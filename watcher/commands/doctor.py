@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from metadata.errors import ConfigurationError, LemonadeError
-from watcher.commands.show import JSON_OPTION, print_json, shown
+from watcher.show import JSON_OPTION, print_json, shown
 
 if TYPE_CHECKING:
     from watcher.app import App

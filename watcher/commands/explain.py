@@ -9,7 +9,7 @@ import click
 
 from metadata.cures import cure_for
 from metadata.record_cures import record_cure
-from watcher.commands.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
+from watcher.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from metadata.database.models import Batch, BatchFile, SourceFile

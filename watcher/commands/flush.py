@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.commands.show import JSON_OPTION, print_json, print_table, shown
+from watcher.show import JSON_OPTION, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from watcher.app import App

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metadata.errors import Busy, UsageError
-from watcher.commands.show import JSON_OPTION, print_json
+from watcher.show import JSON_OPTION, print_json
 
 if TYPE_CHECKING:
     from watcher.app import App

@@ -12,7 +12,7 @@ import click
 
 from metadata.errors import UsageError
 from metadata.record_cures import record_cure
-from watcher.commands.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
+from watcher.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from watcher.app import App

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.errors import UsageError
-from watcher.commands.show import JSON_OPTION, print_json, shown
+from watcher.show import JSON_OPTION, print_json, shown
 
 if TYPE_CHECKING:
     from metadata.ledger.report_facts import Period

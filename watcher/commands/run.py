@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from watcher.commands.show import JSON_OPTION
+from watcher.show import JSON_OPTION
 
 if TYPE_CHECKING:
     from watcher.app import App

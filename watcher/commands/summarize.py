@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.errors import UsageError
-from watcher.commands.show import JSON_OPTION, print_json, print_table
+from watcher.show import JSON_OPTION, print_json, print_table
 
 if TYPE_CHECKING:
     from watcher.app import App

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from hashlib import sha256
 
-from watcher.commands.show import bytes_text
 from watcher.report import words
 from watcher.report.charts import Bar, Charts, Column, Part, text
 from watcher.report.values import OUTCOMES, ErrorGroup, Report, Volume
+from watcher.show import bytes_text
 
 MOST_ROWS = 200
 """Rows of a table; the rest is in `--json`."""

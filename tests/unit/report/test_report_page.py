@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 import pytest
 from reports import HOSTILE, a_report, an_error
 
-from watcher.commands.show import shown
 from watcher.report.charts import Bar, Charts, Column, Part
 from watcher.report.page import MOST_ROWS, page
 from watcher.report.values import Report
+from watcher.show import shown
 
 _VOID = {"meta", "br"}
 

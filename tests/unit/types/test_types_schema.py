@@ -13,8 +13,8 @@ from metadata.types.built_in import BUILT_IN
 from metadata.types.definition import PLAIN_TYPES, Field, ProcessingConfig, RetryConfig, SummaryConfig, TypeStatus
 from metadata.types.json_schema import schema_text, types_schema
 from metadata.types.parse_file import TYPES_FILE_KEYS, parse_type
-from watcher.commands.types import types
-from watcher.commands.types_files import read
+from watcher.commands.types.files import read
+from watcher.commands.types.types import types
 
 ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "docs/types.schema.json"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.commands.show import JSON_OPTION, print_json, shown, table_lines
+from watcher.show import JSON_OPTION, print_json, shown, table_lines
 
 if TYPE_CHECKING:
     from metadata.types.definition import FileType

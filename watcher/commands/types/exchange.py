@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from watcher.commands.show import JSON_OPTION, print_json
-from watcher.commands.types_files import agree, perform, read
-from watcher.commands.types_update import as_told, tell
+from watcher.commands.types.files import agree, perform, read
+from watcher.commands.types.update import as_told, tell
+from watcher.show import JSON_OPTION, print_json
 
 if TYPE_CHECKING:
     from watcher.app import App

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.commands.show import JSON_OPTION, print_json, print_table, shown
-from watcher.commands.types_exchange import export, import_
-from watcher.commands.types_files import perform, read, say
-from watcher.commands.types_history import history_of, show_history
-from watcher.commands.types_infer import infer, show_draft
-from watcher.commands.types_schema import schema
-from watcher.commands.types_update import update
+from watcher.commands.types.exchange import export, import_
+from watcher.commands.types.files import perform, read, say
+from watcher.commands.types.history import history_of, show_history
+from watcher.commands.types.infer import infer, show_draft
+from watcher.commands.types.schema import schema
+from watcher.commands.types.update import update
+from watcher.show import JSON_OPTION, print_json, print_table, shown
 
 _FILE_OPTION = click.option(
     "--file",

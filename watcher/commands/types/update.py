@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.commands.show import JSON_OPTION, print_json, shown
-from watcher.commands.types_files import agree, perform, read, say
+from watcher.commands.types.files import agree, perform, read, say
+from watcher.show import JSON_OPTION, print_json, shown
 
 if TYPE_CHECKING:
     from metadata.registry.updates import Update
