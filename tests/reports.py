@@ -21,7 +21,7 @@ from watcher.report.values import (
     TypeVolume,
     Volume,
 )
-from watcher.report.verdicts import Kind
+from watcher.report.verdicts import Extent
 
 HOSTILE = (
     '\x1b[31m<script>alert("1")</script>\r\n\u202egnp.\x07 &amp; \'"><img src=x onerror=alert(1)> 数据' + "x" * 300
@@ -48,7 +48,7 @@ def an_error(
         first_seen=_NINE,
         last_seen=_NINE.replace(hour=11),
         prefixes={name or "eu_trucks": 38},
-        verdict=Kind.SYSTEMIC,
+        verdict=Extent.SYSTEMIC,
         sentence="systemic: in 38 of 40 files of vehicle_events since 2026-01-15 09:00, all from prefix "
         + (name or "eu_trucks"),
         samples=samples,
@@ -79,7 +79,7 @@ def a_report(
         last=day,
         file_type=None,
         made_at=_NINE.replace(hour=12),
-        verdict=Kind.SYSTEMIC if errors else None,
+        verdict=Extent.SYSTEMIC if errors else None,
         sentence=errors[0].sentence if errors else "nothing went wrong in 40 files" if files else "no file arrived",
         total=total,
         before=Volume(),

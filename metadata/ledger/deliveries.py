@@ -41,7 +41,7 @@ class DeliveryPolicy:
     on_redelivery: OnRedelivery = OnRedelivery.APPEND
 
 
-class Verdict(StrEnum):
+class DeliveryVerdict(StrEnum):
     """What Plan does with one claimed file."""
 
     LOAD = "load"
@@ -52,10 +52,10 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Decision:
+class DeliveryDecision:
     """A verdict; `replaces` are the ids of the loaded files whose place the file takes."""
 
-    verdict: Verdict
+    verdict: DeliveryVerdict
     replaces: tuple[str, ...] = ()
 
 
@@ -88,7 +88,7 @@ class Delivered(Protocol):
         ...
 
 
-def decide(files: Sequence[Delivered], others: Sequence[Delivered], policy: DeliveryPolicy) -> list[Decision]:
+def decide(files: Sequence[Delivered], others: Sequence[Delivered], policy: DeliveryPolicy) -> list[DeliveryDecision]:
     """A decision for each of `files`, in their order, which is the order of their arrival.
 
     `others` are files of the same type that are LOADED or BATCHED, at least those that share a name or a digest with
@@ -100,10 +100,10 @@ def decide(files: Sequence[Delivered], others: Sequence[Delivered], policy: Deli
     by_name: dict[str, list[Delivered]] = defaultdict(list)
     for other in others:
         by_name[other.name].append(other)
-    decisions: list[Decision] = []
+    decisions: list[DeliveryDecision] = []
     for file in files:
         decision = _decide(file, loaded, in_flight, by_name[file.name], policy)
-        if decision.verdict is Verdict.LOAD:  # the files after it see it in flight
+        if decision.verdict is DeliveryVerdict.LOAD:  # the files after it see it in flight
             in_flight.add(_delivery(file))
             by_name[file.name].append(file)
         decisions.append(decision)
@@ -116,29 +116,29 @@ def _decide(
     in_flight: set[tuple[datetime | None, str | None]],
     namesakes: Sequence[Delivered],
     policy: DeliveryPolicy,
-) -> Decision:
+) -> DeliveryDecision:
     if policy.on_same_content is OnSameContent.SKIP:
         if _delivery(file) in loaded:
-            return Decision(Verdict.DUPLICATE)
+            return DeliveryDecision(DeliveryVerdict.DUPLICATE)
         if _delivery(file) in in_flight:
-            return Decision(Verdict.WAIT)
+            return DeliveryDecision(DeliveryVerdict.WAIT)
     if policy.on_redelivery is not OnRedelivery.APPEND:
         earlier = [other for other in namesakes if other.digest != file.digest]
         if any(other.state != FileState.LOADED for other in earlier):
-            return Decision(Verdict.WAIT)
+            return DeliveryDecision(DeliveryVerdict.WAIT)
         if earlier and policy.on_redelivery is OnRedelivery.REFUSE:
-            return Decision(Verdict.REFUSE)
+            return DeliveryDecision(DeliveryVerdict.REFUSE)
         if earlier:
-            return Decision(Verdict.REPLACE, tuple(other.id for other in earlier))
-    return Decision(Verdict.LOAD)
+            return DeliveryDecision(DeliveryVerdict.REPLACE, tuple(other.id for other in earlier))
+    return DeliveryDecision(DeliveryVerdict.LOAD)
 
 
-def _one_replacing_alone(decisions: list[Decision]) -> list[Decision]:
-    taken = any(decision.verdict is Verdict.LOAD for decision in decisions)
-    alone: list[Decision] = []
+def _one_replacing_alone(decisions: list[DeliveryDecision]) -> list[DeliveryDecision]:
+    taken = any(decision.verdict is DeliveryVerdict.LOAD for decision in decisions)
+    alone: list[DeliveryDecision] = []
     for decision in decisions:
-        if decision.verdict is Verdict.REPLACE:
-            alone.append(Decision(Verdict.WAIT) if taken else decision)
+        if decision.verdict is DeliveryVerdict.REPLACE:
+            alone.append(DeliveryDecision(DeliveryVerdict.WAIT) if taken else decision)
             taken = True
         else:
             alone.append(decision)

@@ -20,7 +20,7 @@ from metadata.database.models import Batch, BatchDataFile, BatchFile, Operation,
 from metadata.database.states import BATCH_MOVES, FILE_MOVES, BatchState, FileState, FlushReason
 from metadata.errors import Fatal
 from metadata.ledger.batch_receipt import Rebuilding, put_back
-from metadata.ledger.deliveries import Delivered, DeliveryPolicy, OnRedelivery, Verdict, decide
+from metadata.ledger.deliveries import Delivered, DeliveryPolicy, DeliveryVerdict, OnRedelivery, decide
 from metadata.ledger.file_history import note, note_many
 from metadata.ledger.reject_counts import (
     RejectReason,
@@ -335,7 +335,7 @@ class Ledger:
         return states
 
     def put_back(self, rebuilding: Rebuilding, summary_table: str | None) -> None:
-        """Write a batch that was forgotten again, with its files and the days to summarise; see processors.receipts.batches."""
+        """Write a batch that was forgotten again, with its files and the days to summarise: processors.receipts."""
         with self.database.writing() as session:
             put_back(session, rebuilding, self.clock.now())
             if summary_table is not None and rebuilding.state is BatchState.COMMITTED:
@@ -412,7 +412,7 @@ class Ledger:
                 counts.setdefault(name, {})[state] = count
         return counts
 
-    # -- the commit protocol: processors.load.commit_protocol, where the steps are explained ----------------------------------
+    # -- the commit protocol: its steps are explained in processors.load.commit_protocol -----------------------------
 
     def plan(
         self,
@@ -438,13 +438,13 @@ class Ledger:
                 .where(SourceFile.id.in_(file_ids), SourceFile.state == FileState.CLAIMED.value)
                 .order_by(SourceFile.id)
             ).all()
-            by_verdict: dict[Verdict, list[SourceFile]] = {verdict: [] for verdict in Verdict}
+            by_verdict: dict[DeliveryVerdict, list[SourceFile]] = {verdict: [] for verdict in DeliveryVerdict}
             replaced_ids: list[str] = []
             decisions = decide(claimed, _rivals(session, file_type, claimed, policy), policy)
             for row, decision in zip(claimed, decisions, strict=True):
                 by_verdict[decision.verdict].append(row)
                 replaced_ids += decision.replaces
-            duplicates, refused = by_verdict[Verdict.DUPLICATE], by_verdict[Verdict.REFUSE]
+            duplicates, refused = by_verdict[DeliveryVerdict.DUPLICATE], by_verdict[DeliveryVerdict.REFUSE]
             for row in duplicates:
                 _move_file(row, FileState.DUPLICATE)
                 row.code, row.message = "duplicate", "the same delivery (type, filename timestamp, bytes) is loaded"
@@ -454,8 +454,8 @@ class Ledger:
             for row in (*duplicates, *refused):
                 row.settled_at = None
             note_many(session, [row.id for row in (*duplicates, *refused)], self.clock.now())
-            waiting = by_verdict[Verdict.WAIT]
-            files = by_verdict[Verdict.LOAD] + by_verdict[Verdict.REPLACE]
+            waiting = by_verdict[DeliveryVerdict.WAIT]
+            files = by_verdict[DeliveryVerdict.LOAD] + by_verdict[DeliveryVerdict.REPLACE]
             replaces = [_file(session, file_id) for file_id in replaced_ids]
             if not files:
                 return Plan(None, [], duplicates, waiting, refused)
@@ -702,7 +702,7 @@ class Ledger:
             note_many(session, [row.id for row in files], self.clock.now(), error)
             return files
 
-    # -- days to summarise: processors.read.summary ------------------------------------------------------------------------
+    # -- days to summarise: processors.read.summary --------------------------------------------------------------------
 
     def dirty_days(self, summary_table: str, before: date | None = None) -> list[tuple[date, int]]:
         """Days (with their generation) whose summary is older than their rows, oldest first; only days < `before`."""

@@ -82,7 +82,7 @@ class Slice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sample:
+class ErrorSample:
     """One file or record that an error happened to; `record_no` is None when the file as a whole failed."""
 
     file_id: str
@@ -107,7 +107,7 @@ class Fingerprint:
     first_seen: datetime = _NEVER_YET
     last_seen: datetime = _LONG_AGO
     prefixes: Counter[str | None] = field(default_factory=Counter)  #: its files
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[ErrorSample] = field(default_factory=list)
     candidates: list[str] = field(default_factory=list)  #: ids of files to take samples from
     texts: list[str] = field(default_factory=list)  #: messages as they were, of the files to take more samples from
 
@@ -265,10 +265,10 @@ class _Asking:
             for file_id in one.candidates[:SAMPLES]:
                 row, reason = files[file_id], reasons.get((file_id, one.code, one.field_name))
                 if one.whole_file or reason is None:
-                    one.samples.append(Sample(row.id, row.name, row.message or "", None, None, row.filename_time))
+                    one.samples.append(ErrorSample(row.id, row.name, row.message or "", None, None, row.filename_time))
                 else:
                     number, text = reason.first_record_no, reason.message
-                    one.samples.append(Sample(row.id, row.name, text, reason.batch_id, number, row.filename_time))
+                    one.samples.append(ErrorSample(row.id, row.name, text, reason.batch_id, number, row.filename_time))
 
     def _more(self, one: Fingerprint, period: Period) -> _Query:
         """Files in which an error was, but for those that are candidates already."""

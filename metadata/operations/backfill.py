@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from metadata.database.models import Operation
 from metadata.database.states import BatchState
 from metadata.operations.base import OperationRows, move_operation, operation_of, record_commit, unsettled_among
-from metadata.operations.undo import Part
+from metadata.operations.undo import RemovedPart
 
 KIND = "backfill"
 
@@ -35,7 +35,7 @@ class Backfills(OperationRows):
                 )
             )
 
-    def prepare(self, operation_id: str, part: Part, detail: Mapping[str, object]) -> None:
+    def prepare(self, operation_id: str, part: RemovedPart, detail: Mapping[str, object]) -> None:
         """Step 3: data files that go and come, days, what changes in detail. May be said again, after a conflict."""
         with self.database.writing() as session:
             row = operation_of(session, operation_id)

@@ -23,7 +23,7 @@ from metadata.operations.base import OperationRows, move_operation, operation_of
 _IDS_AT_ONCE = 5000
 
 
-class Part(NamedTuple):
+class RemovedPart(NamedTuple):
     """What an operation takes out of one table."""
 
     removed_paths: Sequence[str]  #: data files that go
@@ -55,7 +55,7 @@ class Operations(OperationRows):
             session.add(row)
         return row
 
-    def prepare(self, operation_id: str, *, table: Part | None, quarantine: Part | None) -> None:
+    def prepare(self, operation_id: str, *, table: RemovedPart | None, quarantine: RemovedPart | None) -> None:
         """Step 3: the data files that go and come, the rows, the days, of the type's table and of the quarantine.
 
         May be said again, after a conflict; what is None stays as it is on record.

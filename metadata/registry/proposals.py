@@ -18,7 +18,7 @@ MIN_RECORDS, MIN_SHARE = 10, 0.01
 
 
 @dataclass(frozen=True)
-class Unknown:
+class SeenKey:
     """A key that the schema has not, as it was counted; `sample` is the JSON text of one value, cut when long."""
 
     key: str
@@ -36,7 +36,7 @@ class Unknown:
         return self.records >= MANY_RECORDS or (self.records >= MIN_RECORDS and self.share >= MIN_SHARE)
 
 
-def unknown_keys(database: Database, file_type: str, definition: Definition) -> list[Unknown]:
+def unknown_keys(database: Database, file_type: str, definition: Definition) -> list[SeenKey]:
     """The keys that a type's schema has not (any more), those in most records first."""
     known = {field.key for field in definition.fields}
     with database.reading() as session:
@@ -52,7 +52,7 @@ def unknown_keys(database: Database, file_type: str, definition: Definition) -> 
             )
             records = max(int(session.scalar(since) or 0), row.records)
             found.append(
-                Unknown(
+                SeenKey(
                     key=row.key,
                     records=row.records,
                     files=row.files,

@@ -38,7 +38,7 @@ from metadata.errors import Fatal, LemonadeError, TypeStopped
 from metadata.ids import new_id
 from metadata.logs import Event, get_logger
 from metadata.operations.backfill import Backfills
-from metadata.operations.undo import Part
+from metadata.operations.undo import RemovedPart
 from metadata.types.definition import RESCUED, Definition, Field, FileType
 from processors.decode.decoder import Decoder
 from processors.lake.lake import Lake, TableHandle
@@ -93,7 +93,7 @@ class Filled:
     written: DataFile | None
 
 
-class _Found(NamedTuple):
+class _RescuedRows(NamedTuple):
     """What takes the values' place: of each field its rows and their values, of each row what is rescued still."""
 
     values: dict[str, tuple[list[int], pa.Array]]
@@ -215,7 +215,7 @@ class Backfill:
             left.update(each.left)
         self.backfills.prepare(
             operation_id,
-            Part(
+            RemovedPart(
                 [each.file_path for each in rest.removed],
                 [each.file_path for each in rest.added],
                 rest.rows,
@@ -344,7 +344,7 @@ def _rescued(rows: pa.Table) -> Iterator[tuple[int, dict[str, msgspec.Raw]]]:
             continue
 
 
-def _find(rows: pa.Table, fields: Sequence[Field]) -> _Found:
+def _find(rows: pa.Table, fields: Sequence[Field]) -> _RescuedRows:
     """The rescued values that fit a field whose column is null in their row."""
     by_key = {each.key: each for each in fields}
     nulls = {each.name: rows[each.name].combine_chunks().is_null() for each in fields}
@@ -355,7 +355,7 @@ def _find(rows: pa.Table, fields: Sequence[Field]) -> _Found:
             if nulls[by_key[key].name][number].as_py():
                 wanted.setdefault(key, []).append((number, rescued[key]))
                 kept[number] = rescued
-    found = _Found({}, {}, Counter())
+    found = _RescuedRows({}, {}, Counter())
     for key, candidates in sorted(wanted.items()):
         name = by_key[key].name
         good, values = _decoded(by_key[key], [value for _, value in candidates])
@@ -381,7 +381,7 @@ def _decoded(wanted: Field, values: Sequence[msgspec.Raw]) -> tuple[list[int], p
     return list(decoded.good), decoded.columns[0]
 
 
-def _filled(rows: pa.Table, found: _Found) -> pa.Table:
+def _filled(rows: pa.Table, found: _RescuedRows) -> pa.Table:
     """The rows with the values in their place."""
     for name, (numbers, values) in found.values.items():
         rows = _replaced(rows, name, numbers, values)

@@ -33,7 +33,7 @@ from metadata.operations.reserved_records import RecordKey
 from metadata.types.definition import DATE_COLUMN, LINEAGE
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE
-from processors.rewrite.rewriter import Records
+from processors.rewrite.rewriter import KeyedRows
 
 NAME, FILE, NUMBER, BATCH = LINEAGE
 LISTED = ("file_type", "code", "field", "message", "raw_bytes", "schema_version", "rejected_at", DATE_COLUMN, *LINEAGE)
@@ -171,7 +171,7 @@ class RejectedRecords:
 
     def fetch(self, keys: Iterable[RecordKey]) -> pa.Table:
         """These records with everything that is known of them, in no order; those that are gone are missing."""
-        wanted = Records.of(keys)
+        wanted = KeyedRows.of(keys)
         found = []
         for batch in self._scan(wanted.row_filter(), (*LISTED, "raw", "raw_encoding")):
             rows = pa.Table.from_batches([batch])

@@ -59,7 +59,7 @@ from processors.lake.lake import Lake, LandingState
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE, raw_of
 from processors.receipts.operations import OperationReceipts
-from processors.rewrite.rewriter import Records, Rest, Rewriter
+from processors.rewrite.rewriter import KeyedRows, Rest, Rewriter
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -238,11 +238,11 @@ class Replay:
         passed.days = found.days
         return passed
 
-    def _decode(self, rows: pa.Table, file_type: FileType, table_name: str) -> _Found:
+    def _decode(self, rows: pa.Table, file_type: FileType, table_name: str) -> _JudgedRecords:
         definition = _definition(file_type)
         keys = tuple(dict.fromkeys([file_type.name, file_type.table_name.split(".")[-1], *file_type.patterns]))
         unknown_fields = file_type.config.unknown_fields
-        found = _Found()
+        found = _JudgedRecords()
         if not len(rows):
             return found
         texts = self._texts(rows, RecordReader(definition, keys, unknown_fields))
@@ -265,7 +265,7 @@ class Replay:
             found.days = set(days.drop_null().to_pylist())
         return found
 
-    def _leave_out_known(self, found: _Found, rows: pa.Table, file_type: FileType, table_name: str) -> None:
+    def _leave_out_known(self, found: _JudgedRecords, rows: pa.Table, file_type: FileType, table_name: str) -> None:
         """Records whose primary key is in the partitions that they would go to, or in an earlier one of them."""
         definition = _definition(file_type)
         known, table = KnownKeys(definition), self.lake.table(table_name)
@@ -325,7 +325,7 @@ class Replay:
         return f"its file {file.path} cannot be read any more"
 
     def _write(
-        self, operation_id: str, rows: pa.Table, found: _Found, file_type: FileType, table_name: str
+        self, operation_id: str, rows: pa.Table, found: _JudgedRecords, file_type: FileType, table_name: str
     ) -> list[DataFile]:
         """The good records as data files; `rows` are theirs in the quarantine."""
         definition = _definition(file_type)
@@ -357,7 +357,7 @@ class Replay:
         return written
 
     def _find(self, keys: Sequence[RecordKey]) -> Rest:
-        return self.rewriter.write(TABLE, Records.of(keys), time_field=None, batch_days=())
+        return self.rewriter.write(TABLE, KeyedRows.of(keys), time_field=None, batch_days=())
 
     def _without(self, keys: Sequence[RecordKey]) -> Rest:
         """What takes the records out of the quarantine, as it is now."""
@@ -429,7 +429,7 @@ class Replay:
         if landing.state is not LandingState.HISTORY_CUT:
             return landing.state is LandingState.LANDED
         keys = self.replays.taken(operation.id)
-        if self.rewriter.count(operation.table_name, Records.of(keys)):
+        if self.rewriter.count(operation.table_name, KeyedRows.of(keys)):
             return True
         raise TypeStopped(
             f"committing {operation.kind} {operation.id} to {operation.table_name}: the table's history was cut and "
@@ -483,7 +483,7 @@ class Replay:
 
 
 @dataclass
-class _Found:
+class _JudgedRecords:
     """What decoding made of rows of the quarantine."""
 
     good: list[int] = field(default_factory=list)  #: indexes of the rows whose records passed

@@ -36,7 +36,7 @@ from metadata.files.folders import move, name_with_id
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.operations.undo import Operations, Part
+from metadata.operations.undo import Operations, RemovedPart
 from metadata.outage import Outage
 from metadata.types.definition import FileType
 from processors.lake.lake import Lake
@@ -44,7 +44,7 @@ from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE
 from processors.load.move_step import Settler, holds
 from processors.receipts.operations import OperationReceipts
-from processors.rewrite.rewriter import Loaded, Rest, Rewriter
+from processors.rewrite.rewriter import LoadedRows, Rest, Rewriter
 
 log = get_logger()
 
@@ -155,7 +155,7 @@ class Undo:
         self, table_name: str, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None
     ) -> Rest:
         batch_id = operation.batch_id
-        loaded = Loaded.from_files(files) if batch_id is None else Loaded.from_batch(batch_id)
+        loaded = LoadedRows.from_files(files) if batch_id is None else LoadedRows.from_batch(batch_id)
         return find_rest(self.operations, self.rewriter, table_name, files, loaded, time_field(file_type))
 
     def _prepare_and_go_on(
@@ -309,7 +309,7 @@ def find_rest(
     rewriter: Rewriter,
     table_name: str,
     files: Sequence[SourceFile],
-    loaded: Loaded,
+    loaded: LoadedRows,
     time_field: str | None,
 ) -> Rest:
     """What takes the rows of `files` out of their type's table or out of the quarantine; nothing where they have none.
@@ -332,9 +332,9 @@ def prepare(operations: Operations, operation_id: str, rest: Rest | None, quaran
     )
 
 
-def part_of(rest: Rest) -> Part:
+def part_of(rest: Rest) -> RemovedPart:
     """A rest as the ledger keeps it."""
-    return Part(
+    return RemovedPart(
         removed_paths=[data_file.file_path for data_file in rest.removed],
         added_paths=[data_file.file_path for data_file in rest.added],
         rows=rest.rows,

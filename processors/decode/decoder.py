@@ -23,7 +23,7 @@ from metadata.types.definition import Definition, UnknownFields
 from processors.decode.column_faults import Fault, TooLarge, sound_columns
 from processors.decode.columns import Columns
 from processors.decode.file_rejects import NO_LIMITS, Rejected, RejectLimits, Rejects
-from processors.decode.records import RecordReader, Records
+from processors.decode.records import DecodedStructs, RecordReader
 
 if TYPE_CHECKING:
     from processors.decode.known_keys import KnownKeys
@@ -38,7 +38,7 @@ _Numbers = npt.NDArray[np.int64]
 
 
 @dataclass
-class Decoded:
+class DecodedFiles:
     """One file: the columns of its good records in definition order, and its bad records."""
 
     columns: list[pa.Array]
@@ -129,7 +129,7 @@ class _File:
     index: int
     data: bytes
     lines: bool
-    records: Records
+    records: DecodedStructs
     rejects: Rejects
     raws: Sequence[Any] | None = None  #: its records as raw JSON, once they are needed
 
@@ -179,7 +179,7 @@ class Decoder:
         self._reader = RecordReader(definition, keys, unknown_fields)
         self._columns = Columns(definition)
 
-    def decode(self, data: bytes | memoryview, lines: bool) -> Decoded:
+    def decode(self, data: bytes | memoryview, lines: bool) -> DecodedFiles:
         """One file's bytes, decompressed, whatever the limits; `lines` says whether it is JSON lines.
 
         Raises FileRefused: `empty`, `malformed` or `wrong_shape`.
@@ -187,7 +187,7 @@ class Decoder:
         file = self._read(0, data, lines, NO_LIMITS)
         columns, rescued, rows = self._whole(file)
         rejected = file.rejects.rejected()
-        return Decoded(columns, rescued, rows.numbers.tolist(), len(rows.numbers) + len(rejected), rejected)
+        return DecodedFiles(columns, rescued, rows.numbers.tolist(), len(rows.numbers) + len(rejected), rejected)
 
     def decode_records(self, raws: Sequence[bytes]) -> DecodedRecords:
         """Single records, each as it stood in a file: every one is judged as it would be there.

@@ -26,7 +26,7 @@ _STRUCT_KEY = re.compile(r'[^"\\\x00-\x1f]*')  # what msgspec takes as the name 
 
 
 @dataclass
-class Records:
+class DecodedStructs:
     """The good records of one file."""
 
     structs: list[Any]
@@ -55,7 +55,7 @@ class RecordReader:
             self._strict_type = decoder_type(definition, forbid_unknown_fields=True)
         self._use(LearnedKeys())
 
-    def read(self, data: bytes, lines: bool) -> Records | None:
+    def read(self, data: bytes, lines: bool) -> DecodedStructs | None:
         """The records of a file in which all are good, in one pass; None when that cannot be done."""
         unknown = UnknownKeys()
         try:
@@ -70,13 +70,13 @@ class RecordReader:
             rescued = [self._learned.rescued(struct, unknown) for struct in structs] if self._learned.keys else []
         except BROKEN:
             return None
-        return Records(structs, range(1, len(structs) + 1), rescued if any(rescued) else None, unknown)
+        return DecodedStructs(structs, range(1, len(structs) + 1), rescued if any(rescued) else None, unknown)
 
     def split(self, data: bytes, lines: bool) -> Sequence[Any]:
         """A file's records as raw JSON, whatever is wrong inside of them; raises FileRefused."""
         return _lines(data) if lines else self._content.split(data)
 
-    def read_each(self, raws: Sequence[Any], rejects: Rejects) -> Records:
+    def read_each(self, raws: Sequence[Any], rejects: Rejects) -> DecodedStructs:
         """The good ones of these records; the others go to `rejects`."""
         structs: list[Any] = []
         numbers: list[int] = []
@@ -109,7 +109,7 @@ class RecordReader:
                 structs.append(struct)
                 numbers.append(number)
                 rescued.append(text)
-        return Records(structs, numbers, rescued if any(rescued) else None, unknown)
+        return DecodedStructs(structs, numbers, rescued if any(rescued) else None, unknown)
 
     def _count(self, raw: Any, unknown: UnknownKeys) -> None:
         """The unknown keys of a record that is rejected."""

@@ -22,7 +22,7 @@ from processors.decode.decoder import Decoder
 from processors.decode.document import BROKEN
 from processors.drafts.column_names import column_names
 from processors.drafts.sample import Sample, key_fits, keys_of
-from processors.drafts.value_types import Budget, Choice, Seen, choose, plainer, words_of
+from processors.drafts.value_types import Budget, Seen, TypeChoice, choose, plainer, words_of
 
 MAX_FIELDS = 300
 """Fields of a draft; keys beyond them go where unknown fields go."""
@@ -60,7 +60,7 @@ class _Column:
     seen: Seen = field(default_factory=Seen)
     samples: list[str] = field(default_factory=list)
     name: str = ""
-    choice: Choice = field(default_factory=lambda: Choice("json"))
+    choice: TypeChoice = field(default_factory=lambda: TypeChoice("json"))
 
     @property
     def records(self) -> int:

@@ -51,7 +51,7 @@ Format = Literal["epoch_s", "epoch_ms"]
 
 
 @dataclass(frozen=True)
-class Choice:
+class TypeChoice:
     """The type of a field as a definition gives it; `note` says what a person may want to know about it."""
 
     type: FieldType
@@ -211,23 +211,23 @@ def _converts(text: str, kind: type) -> bool:
     return True
 
 
-def choose(seen: Seen, name: str) -> Choice:
+def choose(seen: Seen, name: str) -> TypeChoice:
     """The type of a record's field `name` that has held these values.
 
     Beside what `type_of` knows: numbers that are times (`epoch_s`, `epoch_ms`), and text that stands beside numbers or
     booleans (`string` with `coerce`).
     """
     if not seen.count:
-        return Choice("json", note="it was null wherever it was seen")
+        return TypeChoice("json", note="it was null wherever it was seen")
     kinds = _kinds(seen)
     if len(kinds) > 1:
         if seen.texts and kinds <= {"text", "number", "boolean"} and not seen.is_beyond:
-            return Choice("string", coerce=True, note=f"it holds {_join(kinds)}; numbers keep their JSON text")
-        return Choice("json", note=f"it holds {_join(kinds)}")
+            return TypeChoice("string", coerce=True, note=f"it holds {_join(kinds)}; numbers keep their JSON text")
+        return TypeChoice("json", note=f"it holds {_join(kinds)}")
     if format_ := _epoch(seen, name):
-        return Choice("timestamp", format=format_)
+        return TypeChoice("timestamp", format=format_)
     chosen = type_of(seen, name)
-    return Choice(chosen, note=_note(seen, chosen, name))
+    return TypeChoice(chosen, note=_note(seen, chosen, name))
 
 
 def type_of(seen: Seen, name: str) -> FieldType:
@@ -248,15 +248,15 @@ def type_of(seen: Seen, name: str) -> FieldType:
             return _object(seen, name)
 
 
-def plainer(choice: Choice) -> Choice:
+def plainer(choice: TypeChoice) -> TypeChoice:
     """The next type to try where some value does not fit after all: text or a number without a meaning, then `json`."""
     if choice.format is not None:
-        return Choice("double", note=choice.note)
+        return TypeChoice("double", note=choice.note)
     if isinstance(choice.type, str) and choice.type in ("timestamp", "date", "time", "uuid"):
-        return Choice("string", note=choice.note)
+        return TypeChoice("string", note=choice.note)
     if isinstance(choice.type, str) and choice.type.startswith("decimal"):
-        return Choice("string", coerce=True, note=choice.note)
-    return Choice("json", note=choice.note)
+        return TypeChoice("string", coerce=True, note=choice.note)
+    return TypeChoice("json", note=choice.note)
 
 
 def words_of(name: str) -> list[str]:

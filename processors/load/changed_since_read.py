@@ -19,7 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Rewritten:
+class ChangedSinceRead:
     """What lies in a file's place."""
 
     digest: str
@@ -27,7 +27,7 @@ class Rewritten:
     modified_at: datetime
 
 
-def rewritten(path: Path, file: SourceFile) -> Rewritten | None:
+def changed_since_read(path: Path, file: SourceFile) -> ChangedSinceRead | None:
     """The other bytes that lie at `path`; None when they are those of the ledger's row, or cannot be compared.
 
     A file that is gone, that is no regular file or that may not be read is not compared. Raises OSError when the disk
@@ -46,7 +46,7 @@ def rewritten(path: Path, file: SourceFile) -> Rewritten | None:
             size = stream.tell()
     except (FileNotFoundError, PermissionError):
         return None
-    return None if digest == file.digest else Rewritten(digest, size, modified_at or file.noticed_at)
+    return None if digest == file.digest else ChangedSinceRead(digest, size, modified_at or file.noticed_at)
 
 
 def _modified_at(facts: os.stat_result) -> datetime | None:

@@ -56,8 +56,8 @@ from metadata.types.definition import Definition, FileType
 from processors.change.undo import time_field
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.load.commit_step import Committer, Part, Prepared
-from processors.load.decode_step import Decoded, Decoding
+from processors.load.commit_step import Committer, Prepared, TablePart
+from processors.load.decode_step import DecodedBatch, Decoding
 from processors.load.move_step import Settler
 from processors.load.next_attempt import Again, GiveUp, Halve, after, is_poison
 from processors.load.telling import (
@@ -213,7 +213,7 @@ class MicroBatches:
         self._finish(self.ledger.batch(batch.id), work.file_type, work.prepared, work.result, work.watch)
         return []
 
-    def _prepare(self, batch: Batch, files: Sequence[SourceFile], decoded: Decoded, prepared: Prepared) -> None:
+    def _prepare(self, batch: Batch, files: Sequence[SourceFile], decoded: DecodedBatch, prepared: Prepared) -> None:
         """The receipt first: a restored ledger is brought up to date from it."""
         batch = self.ledger.batch(batch.id)
         replacement = self.ledger.replacement(batch.id)
@@ -252,10 +252,10 @@ class MicroBatches:
 
     def _decode(
         self, file_type: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]
-    ) -> Decoded:
+    ) -> DecodedBatch:
         return self.decoding.decode(file_type, definition, batch, files)
 
-    def _decode_or_say_why(self, work: BatchInWork, batch: Batch) -> Decoded:
+    def _decode_or_say_why(self, work: BatchInWork, batch: Batch) -> DecodedBatch:
         try:
             return self._decode(work.file_type, work.definition, batch, work.files)
         except WorldFault as fault:
@@ -447,13 +447,13 @@ def _definition(file_type: FileType) -> Definition:
     return file_type.definition
 
 
-def _prepared(file_type: FileType, decoded: Decoded) -> Prepared:
+def _prepared(file_type: FileType, decoded: DecodedBatch) -> Prepared:
     """What step 4 is to do; both tables' rows as the footers count them."""
     rows, rejected = (
         sum(data_file.record_count for data_file in each) for each in (decoded.data_files, decoded.quarantined)
     )
     return Prepared(
-        Part(file_type.table_name, rows, decoded.data_files),
-        Part(QUARANTINE, rejected, decoded.quarantined),
+        TablePart(file_type.table_name, rows, decoded.data_files),
+        TablePart(QUARANTINE, rejected, decoded.quarantined),
         time_field(file_type),
     )

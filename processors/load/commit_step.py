@@ -20,7 +20,7 @@ from metadata.operations.undo import Operations
 from processors.change.undo import check_rows, find_rest, prepare, rows_in
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import BATCH_ID, Lake, LandingState
-from processors.rewrite.rewriter import Loaded, Rest, Rewriter
+from processors.rewrite.rewriter import LoadedRows, Rest, Rewriter
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 
 @dataclass
-class Part:
+class TablePart:
     """What a batch does to one of its two tables."""
 
     table_name: str
@@ -44,21 +44,21 @@ class Part:
 class Prepared:
     """What Commit needs of the steps before it."""
 
-    table: Part
-    quarantine: Part
+    table: TablePart
+    quarantine: TablePart
     time_field: str | None  #: whose days are marked when replaced loads go out
 
     @classmethod
     def from_record(cls, batch: Batch, time_field: str | None) -> Prepared:
         """As the ledger has it."""
         return cls(
-            Part(batch.table_name, batch.expected_rows or 0),
-            Part(quarantine.TABLE, batch.quarantine_rows or 0),
+            TablePart(batch.table_name, batch.expected_rows or 0),
+            TablePart(quarantine.TABLE, batch.quarantine_rows or 0),
             time_field,
         )
 
     @property
-    def parts(self) -> tuple[Part, Part]:
+    def parts(self) -> tuple[TablePart, TablePart]:
         """In the order in which they are committed: 4a, 4b."""
         return self.quarantine, self.table
 
@@ -112,7 +112,9 @@ class Committer:
         landing = self.lake.landed(table_name, batch.id, paths)
         return landing.state, landing.snapshot_id, paths
 
-    def _commit_part(self, batch: Batch, part: Part, replaced: Sequence[SourceFile], time_field: str | None) -> None:
+    def _commit_part(
+        self, batch: Batch, part: TablePart, replaced: Sequence[SourceFile], time_field: str | None
+    ) -> None:
         def send() -> int | None:
             if rows_in(part.table_name, replaced):
                 return self._replace(batch, part, replaced, time_field)
@@ -125,13 +127,15 @@ class Committer:
         part.snapshot_id = self.patiently(send)
         part.is_over = True
 
-    def _commit_recorded(self, batch: Batch, part: Part) -> int | None:
+    def _commit_recorded(self, batch: Batch, part: TablePart) -> int | None:
         state, snapshot_id, paths = self._landing_or_stop(batch, part.table_name)
         if state is LandingState.LANDED:
             return snapshot_id
         return self.lake.append_paths(part.table_name, batch.id, paths, _properties(batch)).snapshot_id
 
-    def _replace(self, batch: Batch, part: Part, replaced: Sequence[SourceFile], time_field: str | None) -> int | None:
+    def _replace(
+        self, batch: Batch, part: TablePart, replaced: Sequence[SourceFile], time_field: str | None
+    ) -> int | None:
         """One overwrite that takes the rows of earlier loads out of a table and puts the batch's in."""
         data_files, rest = part.data_files, part.rest
         if data_files is None or rest is None:
@@ -165,13 +169,13 @@ class Committer:
 
     # -- loads that are replaced ---------------------------------------------------------------------------------------
 
-    def _find(self, part: Part, replaced: Sequence[SourceFile], time_field: str | None) -> Rest:
+    def _find(self, part: TablePart, replaced: Sequence[SourceFile], time_field: str | None) -> Rest:
         """What takes the replaced rows out of a table as it is now."""
         files = [file for file in replaced if rows_in(part.table_name, [file])]
-        loaded = Loaded.from_files(files)
+        loaded = LoadedRows.from_files(files)
         return find_rest(self.operations, self.rewriter, part.table_name, files, loaded, time_field)
 
-    def _bring_on_record(self, batch: Batch, part: Part, replaced: Sequence[SourceFile], rest: Rest) -> None:
+    def _bring_on_record(self, batch: Batch, part: TablePart, replaced: Sequence[SourceFile], rest: Rest) -> None:
         check_rows(part.table_name, replaced, rest)
         if part.table_name == quarantine.TABLE:
             prepare(self.operations, batch.id, None, rest)

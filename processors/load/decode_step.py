@@ -18,7 +18,7 @@ from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake, TableHandle
 from processors.load.load_task import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
-from processors.rewrite.rewriter import Loaded
+from processors.rewrite.rewriter import LoadedRows
 from processors.spark.runner import Runner
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Decoded:
+class DecodedBatch:
     """Step 2's result, put together from its tasks."""
 
     outcomes: list[FileOutcome]
@@ -50,7 +50,9 @@ class Decoding:
         self.clock = clock
         self._quarantine: TableHandle | None = None
 
-    def decode(self, file_type: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]) -> Decoded:
+    def decode(
+        self, file_type: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]
+    ) -> DecodedBatch:
         """One attempt. Raises WorldFault, BatchFault as tasks do, TypeStopped when a table needs a person, Fatal."""
         attempt = self.ledger.count_attempt(batch.id)
         runner = self.runner()
@@ -90,7 +92,7 @@ class Decoding:
             raise
         outcomes = [outcome for result in results for outcome in result.outcomes]
         _check_books(batch.id, files, outcomes)
-        return Decoded(
+        return DecodedBatch(
             outcomes,
             [data for result in results for data in result.data_files],
             [data for result in results for data in result.quarantined],
@@ -100,14 +102,14 @@ class Decoding:
 
     def _existing(
         self, file_type: FileType, batch: Batch, inputs: Sequence[SourceInput]
-    ) -> tuple[tuple[FileScanTask, ...] | None, Loaded | None]:
+    ) -> tuple[tuple[FileScanTask, ...] | None, LoadedRows | None]:
         """Data files that hold keys which are there already, None without dedupe; and loads that do not count."""
         if file_type.config.dedupe is None:
             return None, None
         days = existing_filter(file_type.config, {source.day for source in inputs})
         tasks = tuple(self.lake.scan_tasks(file_type.table_name, days))
         replacement = self.ledger.replacement(batch.id)
-        return tasks, Loaded.from_files(replacement[1]) if replacement else None
+        return tasks, LoadedRows.from_files(replacement[1]) if replacement else None
 
     def _into(self, file_type: FileType, batch: Batch) -> Quarantine:
         if self._quarantine is None:

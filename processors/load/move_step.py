@@ -21,7 +21,7 @@ from metadata.ids import new_id
 from metadata.ledger.ledger import Arrival, Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.outage import world_code
-from processors.load.changed_since_read import rewritten
+from processors.load.changed_since_read import changed_since_read
 
 log = get_logger()
 _MUST_BE_WHAT_WAS_READ = frozenset({FileState.LOADED, FileState.DUPLICATE})
@@ -99,7 +99,7 @@ class Settler:
         if FileState(file.state) not in _MUST_BE_WHAT_WAS_READ or _is_at_end(source, file, folder):
             return None
         try:
-            other = rewritten(source, file)
+            other = changed_since_read(source, file)
         except OSError as error:
             raise WorldFault(
                 f"reading {source} again: {error.strerror}; check the disk or network", code="folder_away"

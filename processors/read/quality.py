@@ -41,7 +41,7 @@ class KeyRepeats:
     rows: int
 
 
-class RecordKey(NamedTuple):
+class RawKey(NamedTuple):
     """A record of the quarantine; `day` is the UTC day in its file's name, by which the table is divided."""
 
     batch_id: str
@@ -102,7 +102,7 @@ def key_repeats(engine: QueryEngine, name: str, key: Sequence[str], days: tuple[
     return KeyRepeats(int(keys), int(rows))
 
 
-def raw_records(engine: QueryEngine, wanted: Iterable[RecordKey]) -> dict[tuple[str, str, int], str]:
+def raw_records(engine: QueryEngine, wanted: Iterable[RawKey]) -> dict[tuple[str, str, int], str]:
     """The raw text of rejected records that are in the quarantine, by batch, file and record number.
 
     At most RAW_CHARACTERS of each; what is no UTF-8 as `\\xNN`. Those whose text was too long to be kept, and those

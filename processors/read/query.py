@@ -41,7 +41,7 @@ _NOT_FOR_READERS = frozenset(
 
 
 @dataclass(frozen=True)
-class Column:
+class ResultColumn:
     """A column of a result; `type` in DuckDB's words, such as `TIMESTAMP WITH TIME ZONE`."""
 
     name: str
@@ -64,7 +64,7 @@ class Result:
     def __init__(self, connection: duckdb.DuckDBPyConnection, hint: str) -> None:
         self._connection = connection
         self._hint = hint
-        self.columns = tuple(Column(str(entry[0]), str(entry[1])) for entry in connection.description or ())
+        self.columns = tuple(ResultColumn(str(entry[0]), str(entry[1])) for entry in connection.description or ())
 
     def chunks(self, rows: int = _CHUNK_ROWS) -> Iterator[list[tuple[Any, ...]]]:
         """Rows in lists of at most `rows`, as Python values: aware UTC datetimes, Decimal, UUID, bytes, dict, list."""

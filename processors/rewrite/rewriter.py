@@ -47,13 +47,13 @@ _DAY_MICROSECONDS = 24 * 60 * 60 * 10**6
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedRows:
     """Rows that were loaded: of which micro-batches, and of which of their source files (None: of all)."""
 
     of: tuple[tuple[str, frozenset[str] | None], ...]
 
     @classmethod
-    def from_files(cls, files: Iterable[SourceFile]) -> Loaded:
+    def from_files(cls, files: Iterable[SourceFile]) -> LoadedRows:
         """What these files have loaded; none of their batches' other files."""
         by_batch: dict[str, set[str]] = {}
         for file in files:
@@ -61,7 +61,7 @@ class Loaded:
         return cls(tuple((batch_id, frozenset(ids)) for batch_id, ids in sorted(by_batch.items())))
 
     @classmethod
-    def from_batch(cls, batch_id: str) -> Loaded:
+    def from_batch(cls, batch_id: str) -> LoadedRows:
         """What a whole micro-batch has loaded."""
         return cls(((batch_id, None),))
 
@@ -101,13 +101,13 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Records:
+class KeyedRows:
     """Single records, wherever they are now."""
 
     keys: frozenset[RecordKey]
 
     @classmethod
-    def of(cls, keys: Iterable[RecordKey]) -> Records:
+    def of(cls, keys: Iterable[RecordKey]) -> KeyedRows:
         """These records."""
         return cls(frozenset(keys))
 
@@ -127,7 +127,7 @@ class Records:
         return False
 
 
-Rows = Loaded | Records
+Rows = LoadedRows | KeyedRows
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class RewriteTask:
 
 
 @dataclass(frozen=True)
-class Rewritten:
+class RewriteResult:
     """One data file without the rows; `kept` is None when nothing was left."""
 
     path: str
@@ -223,7 +223,7 @@ class Rewriter:
 
     def _rewrite(
         self, table: Table, rows: Rows, files: Sequence[FileScanTask], time_field: str | None
-    ) -> list[Rewritten]:
+    ) -> list[RewriteResult]:
         handle, write_id = self.lake.handle(table), new_id(self.clock)
         if sum(task.file.file_size_in_bytes for task in files) <= FEW_BYTES:
             with self.lake.reading(handle.name):
@@ -270,7 +270,7 @@ class Rewriter:
                     rest = again()
 
 
-def rewrite(task: RewriteTask) -> list[Rewritten]:
+def rewrite(task: RewriteTask) -> list[RewriteResult]:
     """In a worker: each data file read, and written again without the rows, into the partition that it has.
 
     A data file that holds none of the rows is left out. Reads through PyIceberg's own scan, so rows that others deleted
@@ -279,7 +279,7 @@ def rewrite(task: RewriteTask) -> list[Rewritten]:
     metadata, io = task.handle.open()
     schema = metadata.schema()
     scan = ArrowScan(metadata, io, schema, AlwaysTrue())
-    done: list[Rewritten] = []
+    done: list[RewriteResult] = []
     for number, file in enumerate(task.files):
         rows = scan.to_table([file])
         mask = task.rows.mask(rows)
@@ -296,7 +296,9 @@ def rewrite(task: RewriteTask) -> list[Rewritten]:
                 partition_key=partition_of(file.file, metadata),
             )
             (written,) = write_data_files(io, metadata, write, task.handle.name)
-        done.append(Rewritten(file.file.file_path, len(removed), frozenset(days_in(removed, task.time_field)), written))
+        done.append(
+            RewriteResult(file.file.file_path, len(removed), frozenset(days_in(removed, task.time_field)), written)
+        )
     return done
 
 

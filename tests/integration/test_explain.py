@@ -144,7 +144,8 @@ def test_explain_loads_no_engine(settings: Settings) -> None:
     code = (
         "import sys\nfrom watcher.cli import main\n"
         "try:\n    main(['explain', 'x'])\nexcept SystemExit as end:\n    assert end.code == 1\n"
-        "print([name for name in ('pyspark', 'pyiceberg', 'pyarrow', 'processors.load.commit_protocol') if name in sys.modules])"
+        "heavy = ('pyspark', 'pyiceberg', 'pyarrow', 'processors.load.commit_protocol')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     environ = {**clean_environ(), "DATABASE_URL": settings.database_url}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)

@@ -24,7 +24,7 @@ from watcher.cli import VERBS
 from watcher.commands.report import report as command
 from watcher.report.make import make_report
 from watcher.report.values import Report
-from watcher.report.verdicts import Kind
+from watcher.report.verdicts import Extent
 from watcher.report.words import totals
 from watcher.verbs.replay import discard
 from watcher.verbs.undo import undo
@@ -286,8 +286,8 @@ def test_systemic_or_one_off_is_said(shelf: Shelf) -> None:
         shelf.file(at(7, number), rejects={("bad_decimal", "price"): (99, "record 1: Invalid decimal")})
     shelf.file(at(6), "failed", code="empty", message="it is empty")
     found = shelf.report()
-    assert [one.verdict for one in found.errors] == [Kind.SYSTEMIC, Kind.RECURRING, Kind.ONE_OFF]
-    assert found.verdict is Kind.SYSTEMIC
+    assert [one.verdict for one in found.errors] == [Extent.SYSTEMIC, Extent.RECURRING, Extent.ONE_OFF]
+    assert found.verdict is Extent.SYSTEMIC
     assert found.sentence == (
         "systemic: 1 of 3 different errors; the largest in 38 of 40 files of vehicle_events since 2026-01-15 09:00"
     )

@@ -29,7 +29,7 @@ def audit(app: App, file_type: str | None, first: datetime | None, last: datetim
     Reads only; what a running daemon has in work is counted apart.
     """
     from metadata.ledger.books import Scope
-    from processors import audit as auditing
+    from processors.read import audit as auditing
 
     if first is not None and last is not None and last < first:
         raise UsageError(f"auditing {first:%Y-%m-%d} to {last:%Y-%m-%d}: the last day is before the first; swap them")

@@ -15,7 +15,7 @@ from watcher.show import JSON_OPTION, print_json, shown
 if TYPE_CHECKING:
     from processors.drafts.schema_draft import Draft
     from watcher.app import App
-    from watcher.verbs.check import Checked, Reason, Report, Unknown
+    from watcher.verbs.check import Checked, CheckedKey, CheckReport, Reason
 
 
 @click.command()
@@ -39,7 +39,7 @@ def check(app: App, paths: tuple[Path, ...], file_type: str | None, as_json: boo
         raise click.exceptions.Exit(1)
 
 
-def _answer(report: Report) -> dict[str, Any]:
+def _answer(report: CheckReport) -> dict[str, Any]:
     return {
         "files": [asdict(file) for file in report.files],
         "drafts": {name: {"draft": made.raw, "facts": made.facts} for name, made in report.drafts.items()},
@@ -47,7 +47,7 @@ def _answer(report: Report) -> dict[str, Any]:
     }
 
 
-def _totals(report: Report) -> dict[str, int]:
+def _totals(report: CheckReport) -> dict[str, int]:
     files = report.files
     verdicts = dict.fromkeys(("loads", "rejects", "error", "refused", "duplicate", "held", "left"), 0)
     for file in files:
@@ -56,7 +56,7 @@ def _totals(report: Report) -> dict[str, int]:
     return {"files": len(files), **verdicts, **sums}
 
 
-def _print(report: Report) -> None:
+def _print(report: CheckReport) -> None:
     for file in report.files:
         _print_file(file)
     for name, made in report.drafts.items():
@@ -107,7 +107,7 @@ def _reason(reason: Reason) -> str:
     )
 
 
-def _unknown(unknown: Unknown) -> str:
+def _unknown(unknown: CheckedKey) -> str:
     proposal = "" if unknown.field is None else f"; a field for it: {json.dumps(unknown.field, ensure_ascii=False)}"
     return (
         f"unknown  {shown(unknown.key)}  {_many(unknown.records, 'record')}, such as {shown(unknown.sample)}{proposal}"

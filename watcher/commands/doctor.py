@@ -33,7 +33,7 @@ _INOTIFY_WANTED = {"max_user_instances": 16, "max_user_watches": 64, "max_queued
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineFact:
     """What one look found; `bad` things keep Lemonade from working."""
 
     check: str
@@ -59,14 +59,17 @@ def doctor(app: App, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def examine(app: App) -> list[Finding]:
+def examine(app: App) -> list[MachineFact]:
     """Every finding, in the order in which things are needed; a look that fails is a finding too."""
     findings = [*_python(), *_packages()]
     try:
         _ = app.settings
     except ConfigurationError as error:
-        return [*findings, *(Finding("settings", "bad", fault, "correct it in .env or here") for fault in error.faults)]
-    looks: list[tuple[str, Callable[[App], Iterator[Finding]]]] = [
+        return [
+            *findings,
+            *(MachineFact("settings", "bad", fault, "correct it in .env or here") for fault in error.faults),
+        ]
+    looks: list[tuple[str, Callable[[App], Iterator[MachineFact]]]] = [
         ("java", _java),
         ("folders", _folders),
         ("disk", _disk),
@@ -79,27 +82,27 @@ def examine(app: App) -> list[Finding]:
         try:
             findings += look(app)
         except ConfigurationError as error:
-            findings.append(Finding(name, "bad", f"{error.operation}: {'; '.join(error.faults)}"))
+            findings.append(MachineFact(name, "bad", f"{error.operation}: {'; '.join(error.faults)}"))
         except LemonadeError as error:
-            findings.append(Finding(name, "bad", error.message))
+            findings.append(MachineFact(name, "bad", error.message))
         except Exception as error:  # a doctor who faints helps nobody: the other looks go on
-            findings.append(Finding(name, "bad", f"looking failed: {type(error).__name__}: {error}"))
+            findings.append(MachineFact(name, "bad", f"looking failed: {type(error).__name__}: {error}"))
     return findings
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[MachineFact]:
     text = f"Python {platform.python_version()} ({sys.executable}) on {platform.system()} {platform.machine()}"
     if sys.version_info < OLDEST_PYTHON:
-        yield Finding("python", "bad", text, f"use Python {'.'.join(map(str, OLDEST_PYTHON))} or newer")
+        yield MachineFact("python", "bad", text, f"use Python {'.'.join(map(str, OLDEST_PYTHON))} or newer")
     else:
-        yield Finding("python", "ok", text)
+        yield MachineFact("python", "ok", text)
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[MachineFact]:
     try:
         needed = importlib.metadata.requires("lemonade") or []
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("packages", "warn", "lemonade is not installed as a package", "run: make setup")
+        yield MachineFact("packages", "warn", "lemonade is not installed as a package", "run: make setup")
         return
     versions: dict[str, str] = {}
     wrong: list[str] = []
@@ -118,23 +121,23 @@ def _packages() -> Iterator[Finding]:
         if pin and versions[name] != pin:
             wrong.append(f"{name} is {versions[name]}, not {pin}")
     if wrong:
-        yield Finding("packages", "bad", "; ".join(wrong), "run: make setup")
+        yield MachineFact("packages", "bad", "; ".join(wrong), "run: make setup")
     else:
         first = ("pyspark", "pyiceberg", "pyarrow", "duckdb", "duckdb-extension-iceberg")
         told = ", ".join(f"{name} {versions[name]}" for name in first if name in versions)
-        yield Finding("packages", "ok", f"{told} and {len(versions) - 5} others")
+        yield MachineFact("packages", "ok", f"{told} and {len(versions) - 5} others")
 
 
-def _java(app: App) -> Iterator[Finding]:
+def _java(app: App) -> Iterator[MachineFact]:
     from processors.spark.java import find_java
 
     java = find_java(app.environ, app.java_shim_folder)
-    yield Finding("java", "ok", str(java))
+    yield MachineFact("java", "ok", str(java))
     for passed in java.passed_over:
-        yield Finding("java", "warn", f"passed over: {passed}")
+        yield MachineFact("java", "warn", f"passed over: {passed}")
 
 
-def _folders(app: App) -> Iterator[Finding]:
+def _folders(app: App) -> Iterator[MachineFact]:
     settings = app.settings
     wanted = [*settings.folders.all(), settings.log_folder]
     taken = [str(folder) for folder in wanted if folder.exists() and not folder.is_dir()]
@@ -143,11 +146,13 @@ def _folders(app: App) -> Iterator[Finding]:
         str(folder) for folder in wanted if folder.is_dir() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK)
     ]
     if taken:
-        yield Finding("folders", "bad", f"no folder: {', '.join(taken)}", "move it away, then run: lemonade init")
+        yield MachineFact("folders", "bad", f"no folder: {', '.join(taken)}", "move it away, then run: lemonade init")
     if missing:
-        yield Finding("folders", "bad", f"not there: {', '.join(missing)}", "run: lemonade init")
+        yield MachineFact("folders", "bad", f"not there: {', '.join(missing)}", "run: lemonade init")
     if closed:
-        yield Finding("folders", "bad", f"not writable: {', '.join(closed)}", "give this user the right to write there")
+        yield MachineFact(
+            "folders", "bad", f"not writable: {', '.join(closed)}", "give this user the right to write there"
+        )
     if taken or missing or closed:
         return
     moved = {"INCOMING_FOLDER": settings.incoming_folder, "PROCESSED_FOLDER": settings.processed_folder}
@@ -155,12 +160,14 @@ def _folders(app: App) -> Iterator[Finding]:
     apart = [name for name, folder in moved.items() if folder.stat().st_dev != home]
     for name in apart:
         cure = "files are renamed, not copied: put these folders on one file system"
-        yield Finding("folders", "bad", f"{name} is on another file system than SOURCE_DATA_BASE", cure)
+        yield MachineFact("folders", "bad", f"{name} is on another file system than SOURCE_DATA_BASE", cure)
     if not apart:
-        yield Finding("folders", "ok", f"{settings.incoming_folder} and {len(wanted) - 1} others, on one file system")
+        yield MachineFact(
+            "folders", "ok", f"{settings.incoming_folder} and {len(wanted) - 1} others, on one file system"
+        )
 
 
-def _disk(app: App) -> Iterator[Finding]:
+def _disk(app: App) -> Iterator[MachineFact]:
     settings = app.settings
     places = [settings.incoming_folder, settings.source_data_base, settings.processed_folder, settings.log_folder]
     if "://" not in settings.warehouse:
@@ -172,63 +179,65 @@ def _disk(app: App) -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free
         text = f"{free / MIB / 1024:.1f} GiB free at {folder}"
         if free < DISK_LEAST_BYTES:
-            yield Finding("disk", "bad", text, "make room: nothing can be loaded onto a full disk")
+            yield MachineFact("disk", "bad", text, "make room: nothing can be loaded onto a full disk")
         elif free < DISK_WARNING_BYTES:
-            yield Finding("disk", "warn", text, "make room soon")
+            yield MachineFact("disk", "warn", text, "make room soon")
         else:
-            yield Finding("disk", "ok", text)
+            yield MachineFact("disk", "ok", text)
 
 
-def _database(app: App) -> Iterator[Finding]:
+def _database(app: App) -> Iterator[MachineFact]:
     path = app.settings.sqlite_path
     try:
         database = app.unchecked_database
     except ImportError as error:
         cure = f"pip install {error.name}" if error.name else "install the driver that DATABASE_URL names"
-        yield Finding("database", "bad", f"the database's driver is missing: {error}", cure)
+        yield MachineFact("database", "bad", f"the database's driver is missing: {error}", cure)
         return
     where = database.url.render_as_string(hide_password=True)
     if not database.is_migrated():
-        yield Finding("database", "bad", f"{where} has no tables yet", "run: lemonade init")
+        yield MachineFact("database", "bad", f"{where} has no tables yet", "run: lemonade init")
         return
     snapshot = app.registry.read()
-    yield Finding("database", "ok", f"{where}, {len(snapshot.types)} file types, {len(snapshot.active)} active")
+    yield MachineFact("database", "ok", f"{where}, {len(snapshot.types)} file types, {len(snapshot.active)} active")
     for broken in snapshot.broken:
         cure = f"correct its row in table_metadata, or: lemonade types update {broken.file_type} --file TYPE.json"
-        yield Finding("database", "warn", f"file type {broken.file_type} is broken: {'; '.join(broken.faults)}", cure)
+        yield MachineFact(
+            "database", "warn", f"file type {broken.file_type} is broken: {'; '.join(broken.faults)}", cure
+        )
     if path is not None and (kind := _network_file_system(path)):
         cure = "SQLite needs a local disk: move the file, or use PostgreSQL"
-        yield Finding("database", "bad", f"{path} is on a network file system ({kind})", cure)
+        yield MachineFact("database", "bad", f"{path} is on a network file system ({kind})", cure)
 
 
-def _catalog(app: App) -> Iterator[Finding]:
+def _catalog(app: App) -> Iterator[MachineFact]:
     uri = app.settings.catalog_uri
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        yield Finding("catalog", "bad", f"{uri} is not there", "run: lemonade init")
+        yield MachineFact("catalog", "bad", f"{uri} is not there", "run: lemonade init")
         return
     tables = app.lake().table_names()
-    yield Finding("catalog", "ok", f"{len(tables)} tables in {app.settings.warehouse}")
+    yield MachineFact("catalog", "ok", f"{len(tables)} tables in {app.settings.warehouse}")
 
 
-def _inotify(_app: App) -> Iterator[Finding]:
+def _inotify(_app: App) -> Iterator[MachineFact]:
     if not _INOTIFY.is_dir():
-        yield Finding("inotify", "ok", f"not used on {platform.system()}")
+        yield MachineFact("inotify", "ok", f"not used on {platform.system()}")
         return
     limits = {name: int((_INOTIFY / name).read_text()) for name in _INOTIFY_WANTED}
     low = [name for name, wanted in _INOTIFY_WANTED.items() if limits[name] < wanted]
     told = ", ".join(f"{name} {value}" for name, value in limits.items())
     if low:
         cure = "; ".join(f"sysctl fs.inotify.{name}={_INOTIFY_WANTED[name]}" for name in low)
-        yield Finding("inotify", "warn", f"{told}: file events may get lost, and scans find the files later", cure)
+        yield MachineFact("inotify", "warn", f"{told}: file events may get lost, and scans find the files later", cure)
     else:
-        yield Finding("inotify", "ok", told)
+        yield MachineFact("inotify", "ok", told)
 
 
-def _daemon(app: App) -> Iterator[Finding]:
+def _daemon(app: App) -> Iterator[MachineFact]:
     from watcher.lock import daemon_pid
 
     pid = daemon_pid(app.settings)
-    yield Finding("daemon", "ok", f"runs, pid {pid}" if pid else "does not run; start it with: lemonade run")
+    yield MachineFact("daemon", "ok", f"runs, pid {pid}" if pid else "does not run; start it with: lemonade run")
 
 
 def _existing(folder: Path) -> Path:

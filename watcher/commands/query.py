@@ -25,7 +25,7 @@ import click
 from metadata.errors import LemonadeError, UsageError
 
 if TYPE_CHECKING:
-    from processors.read.query import Column, QueryEngine, Result
+    from processors.read.query import QueryEngine, Result, ResultColumn
     from watcher.app import App
 
 _WIDEST_CELL = 60
@@ -195,7 +195,7 @@ def _prompt(shell: Shell, state_home: str | None) -> None:
 # -- the three formats ------------------------------------------------------------------------------------------------
 
 
-def write_table(columns: Sequence[Column], chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
+def write_table(columns: Sequence[ResultColumn], chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
     """Aligned text; returns the number of rows. Widths are those of the rows so far: a stream is not held back."""
     from rich.cells import set_cell_size
 
@@ -241,7 +241,7 @@ def _write_plan(chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
     return len(lines)
 
 
-def write_json(columns: Sequence[Column], chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
+def write_json(columns: Sequence[ResultColumn], chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
     """An array of objects, an object a line; returns the number of rows. A second column of a name gets `_1`."""
     names = _unique([column.name for column in columns])
     count = 0
@@ -255,7 +255,7 @@ def write_json(columns: Sequence[Column], chunks: Iterator[list[tuple[Any, ...]]
     return count
 
 
-def write_csv(columns: Sequence[Column], chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
+def write_csv(columns: Sequence[ResultColumn], chunks: Iterator[list[tuple[Any, ...]]], stream: TextIO) -> int:
     """Comma-separated values with a header (RFC 4180); nothing stands for null, `""` for empty text.
 
     Returns the number of rows.

@@ -22,7 +22,7 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
-def kind_of(folder: str, mountinfo: str) -> str | None:
+def file_system_of(folder: str, mountinfo: str) -> str | None:
     """The kind of file system that `folder`, an absolute real path, is on; None when `mountinfo` does not say.
 
     `mountinfo` is the text of /proc/self/mountinfo. The longest mount point above the folder holds it; of several at
@@ -52,5 +52,5 @@ def silent_kind(folder: Path) -> str | None:
         mountinfo = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:  # no Linux, or no /proc
         return None
-    kind = kind_of(os.path.realpath(folder), mountinfo)
+    kind = file_system_of(os.path.realpath(folder), mountinfo)
     return None if tells(kind) else kind

@@ -18,7 +18,7 @@ _ROW = 40
 
 
 @dataclass(frozen=True)
-class Part:
+class ChartPart:
     """A piece of a column: its class gives the colour."""
 
     value: float
@@ -27,11 +27,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Column:
+class ChartColumn:
     """One column of a chart over time."""
 
     label: str
-    parts: Sequence[Part]
+    parts: Sequence[ChartPart]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Charts:
     def __init__(self) -> None:
         self._numbers = count(1)
 
-    def columns(self, title: str, about: str, columns: Sequence[Column], top: str, most: float) -> str:
+    def columns(self, title: str, about: str, columns: Sequence[ChartColumn], top: str, most: float) -> str:
         """Columns side by side in the order of time; `top` says what the highest line stands for."""
         if not columns:
             return ""

@@ -34,7 +34,7 @@ from watcher.report.values import (
     TypeVolume,
     Volume,
 )
-from watcher.report.verdicts import ORDER, Spread, kind_of, overall, sentence
+from watcher.report.verdicts import ORDER, Spread, extent_of, overall, sentence
 from watcher.report.words import duration
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _spreads(facts: LedgerFacts) -> list[tuple[Fingerprint, Spread]]:
         (one, _spread(one, everything if one.file_type is None else arrived.get(one.file_type, {})))
         for one in facts.fingerprints
     ]
-    return sorted(spreads, key=lambda entry: ORDER.index(kind_of(entry[1])))
+    return sorted(spreads, key=lambda entry: ORDER.index(extent_of(entry[1])))
 
 
 def _spread(one: Fingerprint, arrived: dict[str | None, _Arrived]) -> Spread:
@@ -210,7 +210,7 @@ def _error(one: Fingerprint, spread: Spread, raw: dict[tuple[str, str, int], str
         one.first_seen,
         one.last_seen,
         {prefix or "": files for prefix, files in one.prefixes.most_common()},
-        kind_of(spread),
+        extent_of(spread),
         sentence(spread),
         samples,
     )

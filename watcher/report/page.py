@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from hashlib import sha256
 
 from watcher.report import words
-from watcher.report.charts import Bar, Charts, Column, Part, text
+from watcher.report.charts import Bar, ChartColumn, ChartPart, Charts, text
 from watcher.report.values import OUTCOMES, ErrorGroup, Report, Volume
 from watcher.show import bytes_text
 
@@ -120,10 +120,10 @@ def _volumes(report: Report, charts: Charts) -> str:
         files[one.day][one.outcome] = files[one.day].get(one.outcome, 0) + one.files
     most = max(sum(outcomes.values()) for outcomes in files.values())
     columns = [
-        Column(
+        ChartColumn(
             f"{day:%m-%d}",
             [
-                Part(outcomes[outcome], outcome, f"{day}: {outcome} {words.count(outcomes[outcome], 'file')}")
+                ChartPart(outcomes[outcome], outcome, f"{day}: {outcome} {words.count(outcomes[outcome], 'file')}")
                 for outcome in OUTCOMES
                 if outcome in outcomes
             ],
@@ -233,10 +233,10 @@ def _over_time(report: Report, charts: Charts) -> str:
     most = max(rates.values())
     what = "hour" if hourly else "day"
     columns = [
-        Column(
+        ChartColumn(
             f"{at:%m-%d}",
             [
-                Part(
+                ChartPart(
                     rate, "bar", f"{at:%Y-%m-%d %H:%M}: {words.percent(rate)} of {slots[at].records:,} records rejected"
                 )
             ],

@@ -38,10 +38,10 @@ class Tables:
 
     def raw(self, fingerprints: Iterable[Fingerprint]) -> dict[tuple[str, str, int], str]:
         """The raw text of the errors' samples, as far as the quarantine has it."""
-        from processors.read.quality import RecordKey, raw_records
+        from processors.read.quality import RawKey, raw_records
 
         keys = [
-            RecordKey(sample.batch_id, sample.file_id, sample.record_no, sample.filename_time.date())
+            RawKey(sample.batch_id, sample.file_id, sample.record_no, sample.filename_time.date())
             for one in fingerprints
             for sample in one.samples
             if sample.batch_id is not None and sample.record_no is not None and sample.filename_time is not None

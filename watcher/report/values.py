@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from metadata.database.states import FileState
 from metadata.ledger.report_facts import Slice, UnknownKeyCount
-from watcher.report.verdicts import Kind
+from watcher.report.verdicts import Extent
 
 OUTCOMES = ("loaded", "failed", "error", "duplicate", "held", "undone", "replaced", "missing", "waiting")
 """What became of a file, as the report counts it; claimed and batched files are `waiting`."""
@@ -110,7 +110,7 @@ class ErrorGroup:
     first_seen: datetime
     last_seen: datetime
     prefixes: dict[str, int]
-    verdict: Kind
+    verdict: Extent
     sentence: str
     samples: list[SampleText]
 
@@ -192,7 +192,7 @@ class Report:
     last: date
     file_type: str | None
     made_at: datetime
-    verdict: Kind | None
+    verdict: Extent | None
     sentence: str
     total: Volume
     before: Volume  #: the same of the period before, as long

@@ -21,7 +21,7 @@ PREFIX_SHARE = 0.9
 """A prefix with so much of an error's files is named as the one that they come from."""
 
 
-class Kind(StrEnum):
+class Extent(StrEnum):
     """How far an error spread."""
 
     SYSTEMIC = "systemic"  #: most files of its hours have it
@@ -29,7 +29,7 @@ class Kind(StrEnum):
     ONE_OFF = "one-off"  #: one file, or two within an hour
 
 
-ORDER = (Kind.SYSTEMIC, Kind.RECURRING, Kind.ONE_OFF)
+ORDER = (Extent.SYSTEMIC, Extent.RECURRING, Extent.ONE_OFF)
 """What is said first."""
 
 
@@ -80,27 +80,27 @@ class Spread:
         )
 
 
-def kind_of(spread: Spread) -> Kind:
+def extent_of(spread: Spread) -> Extent:
     """Systemic, recurring or one-off, by the thresholds of this module."""
     if (spread.files >= SYSTEMIC_FILES and spread.share >= SYSTEMIC_SHARE) or spread.is_of_prefix:
-        return Kind.SYSTEMIC
+        return Extent.SYSTEMIC
     if spread.files <= 1:
-        return Kind.ONE_OFF
+        return Extent.ONE_OFF
     brief = spread.last_hour - spread.first_hour < timedelta(hours=1)
     if spread.files <= ONE_OFF_FILES and brief and spread.share < SYSTEMIC_SHARE:
-        return Kind.ONE_OFF
-    return Kind.RECURRING
+        return Extent.ONE_OFF
+    return Extent.RECURRING
 
 
 def sentence(spread: Spread) -> str:
     """`systemic: in 38 of 40 files of vehicle_events since 2026-01-15 09:00, all from prefix eu_trucks`."""
-    kind = kind_of(spread)
+    kind = extent_of(spread)
     of_type = f" of {spread.file_type}" if spread.file_type else ""
-    if kind is Kind.ONE_OFF:
+    if kind is Extent.ONE_OFF:
         many = "one file" if spread.files == 1 else f"{spread.files} files"
         what = f"{_count(spread.records, 'record')} of {many}" if spread.records else many
         return f"{kind}: {what}{of_type}, {_hour(spread.first_hour)}"
-    if kind is Kind.SYSTEMIC and spread.share < SYSTEMIC_SHARE:
+    if kind is Extent.SYSTEMIC and spread.share < SYSTEMIC_SHARE:
         having = spread.prefixes[spread.main_prefix]
         others = spread.files - having
         where = f"in {having} of {spread.prefix_files} files{of_type} from prefix {spread.main_prefix} {_when(spread)}"
@@ -111,14 +111,14 @@ def sentence(spread: Spread) -> str:
     return f"{kind}: {where}{after}"
 
 
-def overall(spreads: Sequence[Spread], files: int) -> tuple[Kind | None, str]:
+def overall(spreads: Sequence[Spread], files: int) -> tuple[Extent | None, str]:
     """The whole in a sentence: what kind of trouble it is, led by the error in the most files. None: there is none.
 
     Systemic as soon as one error is; one-off when all are. `files` is how many arrived.
     """
     if not spreads:
         return None, f"nothing went wrong in {_count(files, 'file')}" if files else "no file arrived"
-    kinds = [kind_of(spread) for spread in spreads]
+    kinds = [extent_of(spread) for spread in spreads]
     kind = next(each for each in ORDER if each in kinds)
     if len(spreads) == 1:
         return kind, sentence(spreads[0])

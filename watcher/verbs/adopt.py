@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metadata.errors import UsageError
-from metadata.registry.proposals import Unknown, inside, unknown_keys
+from metadata.registry.proposals import SeenKey, inside, unknown_keys
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, FileType
 from watcher.app import App
 
@@ -20,7 +20,7 @@ _VALUES = 10_000
 class Proposal:
     """A key and the field that it would be, as far as one value tells; no field for a key inside of another field."""
 
-    unknown: Unknown
+    unknown: SeenKey
     field: dict[str, Any] | None
 
     def as_json(self, file_type: str) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def with_adopted(app: App, file_type: str, raw: dict[str, Any], adopted: Sequenc
     return {**raw, "schema_definition": {**definition, "fields": [*definition["fields"], *fields]}}
 
 
-def _adopted(app: App, kind: FileType, spec: str, unknown: dict[str, Unknown]) -> dict[str, Any]:
+def _adopted(app: App, kind: FileType, spec: str, unknown: dict[str, SeenKey]) -> dict[str, Any]:
     key, name, type_ = _parse(spec, unknown)
     what = f"adopting {key!r} for {kind.name}"
     assert kind.definition is not None  # noqa: S101 - with_adopted has looked
@@ -90,7 +90,7 @@ def _adopted(app: App, kind: FileType, spec: str, unknown: dict[str, Unknown]) -
     return {"name": name, **settings, **({} if name == key else {"source": key})}
 
 
-def _parse(spec: str, unknown: dict[str, Unknown]) -> tuple[str, str | None, str | None]:
+def _parse(spec: str, unknown: dict[str, SeenKey]) -> tuple[str, str | None, str | None]:
     """`KEY[:NAME[:TYPE]]`; a key that was seen may hold colons itself."""
     for key in sorted(unknown, key=len, reverse=True):
         if spec == key:

@@ -19,8 +19,7 @@ from metadata.database.states import FileState
 from metadata.errors import FileRefused, UsageError
 from metadata.files.folders import name_with_id
 from metadata.files.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
-from metadata.ledger.deliveries import Verdict as DeliveryVerdict
-from metadata.ledger.deliveries import decide
+from metadata.ledger.deliveries import DeliveryVerdict, decide
 from metadata.ledger.ledger import Ledger
 from metadata.registry.proposals import inside
 from metadata.registry.registry import RegistrySnapshot, type_name_of
@@ -49,7 +48,7 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Unknown:
+class CheckedKey:
     """A key that the schema has not, and the field that would take it; `field` is None for a key inside a struct."""
 
     key: str
@@ -76,7 +75,7 @@ class Checked:
     code: str | None = None
     message: str | None = None
     reasons: list[Reason] = field(default_factory=list)
-    unknown: list[Unknown] = field(default_factory=list)
+    unknown: list[CheckedKey] = field(default_factory=list)
 
     @property
     def is_bad(self) -> bool:
@@ -85,7 +84,7 @@ class Checked:
 
 
 @dataclass
-class Report:
+class CheckReport:
     """The files in the order given, and a draft for each type without a schema, by its name."""
 
     files: list[Checked] = field(default_factory=list)
@@ -104,13 +103,13 @@ class Checker:
         self._earlier: dict[str, list[SourceFile]] = defaultdict(list)  #: files of a type that were checked before
         self._undescribed: dict[str, list[Path]] = defaultdict(list)
 
-    def check(self, paths: Sequence[Path], file_type: str | None = None) -> Report:
+    def check(self, paths: Sequence[Path], file_type: str | None = None) -> CheckReport:
         """Check files, and the data files in folders, with `file_type` whatever they are called.
 
         Raises UsageError for a path that is not there, and for a type that is not.
         """
         given = None if file_type is None else self._type(file_type)
-        report = Report()
+        report = CheckReport()
         for path in _files(paths):
             report.files.append(self._check(path, given))
         for name, files in self._undescribed.items():
@@ -245,7 +244,7 @@ class Checker:
         if checked.rejected:
             checked.verdict = "error" if result.over_limit else "rejects"
         checked.unknown = [
-            Unknown(each.key, each.records, each.sample, _proposal(kind, each.key, each.sample))
+            CheckedKey(each.key, each.records, each.sample, _proposal(kind, each.key, each.sample))
             for each in result.unknown
         ]
 

@@ -45,7 +45,7 @@ class Refusal:
 
 
 @dataclass
-class Choice:
+class RetryChoice:
     """What a retry is about: files with their types, and those that cannot go."""
 
     files: list[tuple[SourceFile, FileType]] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Choice:
         return list({kind.name: kind for _, kind in self.files}.values())
 
 
-def choose(app: App, arguments: dict[str, Any]) -> Choice:
+def choose(app: App, arguments: dict[str, Any]) -> RetryChoice:
     """The files that a request's arguments mean: `files` (names, paths or ids), `type`, `code`, `since`, `all`.
 
     What is given narrows what is chosen. Raises UsageError when nothing is given.
@@ -67,7 +67,7 @@ def choose(app: App, arguments: dict[str, Any]) -> Choice:
     kind, code = arguments.get("type"), arguments.get("code")
     if not (asked or kind or code or since or arguments.get("all")):
         raise UsageError("choosing files to retry: name them, or give --type, --code, --since or --all")
-    choice = Choice()
+    choice = RetryChoice()
     rows: dict[str, SourceFile] = {}
     for text in asked:
         found = find_files(app.database, text)
@@ -118,10 +118,10 @@ def retry(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     return answer(work.app, taken, work.flush(taken.types, FlushReason.REQUEST))
 
 
-def take(work: Work, arguments: dict[str, Any]) -> Choice:
+def take(work: Work, arguments: dict[str, Any]) -> RetryChoice:
     """Take the chosen files back into processing/, for a flush that is to follow; returns what was taken."""
     choice = choose(work.app, arguments)
-    taken = Choice(refused=choice.refused)
+    taken = RetryChoice(refused=choice.refused)
     for start in range(0, len(choice.files), GROUP_FILES):
         taken.files += _take(work, choice.files[start : start + GROUP_FILES], taken.refused)
     return taken
@@ -173,7 +173,7 @@ def _take(
 
 def answer(
     app: App,
-    choice: Choice,
+    choice: RetryChoice,
     report: FlushReport | None = None,
 ) -> dict[str, Any]:
     """A retry as `lemonade retry --json` shows it; without the report of its flush it is a dry run.

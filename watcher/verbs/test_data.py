@@ -35,14 +35,14 @@ _DOORS = ("front_left", "front_right", "rear", "cargo")
 
 
 @dataclass(frozen=True)
-class Kind:
+class MadeUpType:
     """A built-in type as producers name it: in the files' names and as the key above the records."""
 
     file_type: str
     prefix: str
 
 
-KINDS = (Kind("vehicle_events", "vehicles_events"), Kind("vehicle_status", "vehicles_status"))
+KINDS = (MadeUpType("vehicle_events", "vehicles_events"), MadeUpType("vehicle_status", "vehicles_status"))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Generated:
     bad: int  #: of them, those that break the schema
 
 
-def records(rng: Random, kind: Kind, count: int, around: datetime) -> list[dict[str, Any]]:
+def records(rng: Random, kind: MadeUpType, count: int, around: datetime) -> list[dict[str, Any]]:
     """`count` records of one type. Their times lie in the hours before `around`, a few on the day before.
 
     Fields that may be null sometimes are, or are missing. No two have the same vehicle and time.
@@ -72,7 +72,7 @@ def records(rng: Random, kind: Kind, count: int, around: datetime) -> list[dict[
     return made
 
 
-def spoil(rng: Random, kind: Kind, rows: list[dict[str, Any]], share: float) -> int:
+def spoil(rng: Random, kind: MadeUpType, rows: list[dict[str, Any]], share: float) -> int:
     """Break `share` of the records as producers do (at least one, unless it is 0); returns how many."""
     if not share:
         return 0
@@ -89,12 +89,12 @@ def spoil(rng: Random, kind: Kind, rows: list[dict[str, Any]], share: float) -> 
     return len(chosen)
 
 
-def document(kind: Kind, rows: list[dict[str, Any]]) -> bytes:
+def document(kind: MadeUpType, rows: list[dict[str, Any]]) -> bytes:
     """The JSON of a source file: one object whose only key names the type."""
     return msgspec.json.encode({kind.prefix: rows})
 
 
-def file_name(kind: Kind, moment: datetime) -> str:
+def file_name(kind: MadeUpType, moment: datetime) -> str:
     """`vehicles_events_20260115120000.json`."""
     return f"{kind.prefix}_{moment.astimezone(UTC):%Y%m%d%H%M%S}.json"
 

@@ -20,7 +20,7 @@ from metadata.types.definition import Definition
 from metadata.types.json_values import cut_fraction
 from metadata.types.parse_definition import parse_definition
 from processors.decode import decoder as decode_module
-from processors.decode.decoder import Decoded, Decoder, decompress
+from processors.decode.decoder import DecodedFiles, Decoder, decompress
 from processors.decode.schema import arrow_schema
 
 KEYS = ["things", "stuff", "eu_*"]
@@ -40,12 +40,12 @@ def field(type_: Any, **more: Any) -> dict[str, Any]:
     return {"name": "x", "type": type_, **more}
 
 
-def read(definition: Definition, data: bytes, lines: bool = False) -> Decoded:
+def read(definition: Definition, data: bytes, lines: bool = False) -> DecodedFiles:
     """One file, decoded."""
     return Decoder(definition, KEYS).decode(data, lines)
 
 
-def values(decoded: Decoded, number: int = 1) -> list[Any]:
+def values(decoded: DecodedFiles, number: int = 1) -> list[Any]:
     """A column as Python values; by default that of the field x."""
     return list(decoded.columns[number].to_pylist())
 

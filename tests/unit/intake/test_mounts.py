@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher.intake.mounts import kind_of, silent_kind, tells
+from watcher.intake.mounts import file_system_of, silent_kind, tells
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -38,12 +38,12 @@ a line that is none
 )
 def test_the_longest_mount_point_holds_a_folder(folder: str, kind: str) -> None:
     """By whole names; of two at one place the later one; blanks are escaped; lines that are none are passed over."""
-    assert kind_of(folder, MOUNTS) == kind
+    assert file_system_of(folder, MOUNTS) == kind
 
 
 def test_nothing_is_said_without_mounts() -> None:
     """An empty table, as outside of Linux, names no kind."""
-    assert kind_of("/data", "") is None
+    assert file_system_of("/data", "") is None
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "overlay", "fuse.sshfs", "fuse", "9p"])

@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from metadata.ledger.deliveries import Decision, DeliveryPolicy, OnRedelivery, OnSameContent, Verdict, decide
+from metadata.ledger.deliveries import (
+    DeliveryDecision,
+    DeliveryPolicy,
+    DeliveryVerdict,
+    OnRedelivery,
+    OnSameContent,
+    decide,
+)
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 REPLACE = DeliveryPolicy(on_redelivery=OnRedelivery.REPLACE)
@@ -32,25 +39,25 @@ IN_FLIGHT = Given("old", state="batched")
 @pytest.mark.parametrize(
     ("file", "other", "policy", "verdict"),
     [
-        (Given("x"), LOADED, DeliveryPolicy(), Verdict.DUPLICATE),
-        (Given("x"), IN_FLIGHT, DeliveryPolicy(), Verdict.WAIT),
-        (Given("x", name="b"), LOADED, DeliveryPolicy(), Verdict.DUPLICATE),
-        (Given("x", filename_time=NOON.replace(hour=13)), LOADED, DeliveryPolicy(), Verdict.LOAD),
-        (Given("x"), LOADED, DeliveryPolicy(on_same_content=OnSameContent.LOAD), Verdict.LOAD),
-        (Given("x"), IN_FLIGHT, DeliveryPolicy(on_same_content=OnSameContent.LOAD), Verdict.LOAD),
-        (Given("x", digest="d2"), LOADED, DeliveryPolicy(), Verdict.LOAD),
-        (Given("x", digest="d2"), IN_FLIGHT, DeliveryPolicy(), Verdict.LOAD),
-        (Given("x", digest="d2"), LOADED, REFUSE, Verdict.REFUSE),
-        (Given("x", digest="d2"), IN_FLIGHT, REFUSE, Verdict.WAIT),
-        (Given("x"), LOADED, REFUSE, Verdict.DUPLICATE),
-        (Given("x", digest="d2"), LOADED, REPLACE, Verdict.REPLACE),
-        (Given("x", digest="d2"), IN_FLIGHT, REPLACE, Verdict.WAIT),
-        (Given("x"), LOADED, REPLACE, Verdict.DUPLICATE),
-        (Given("x", name="b", digest="d2"), LOADED, REPLACE, Verdict.LOAD),
-        (Given("x"), LOADED, DeliveryPolicy(OnSameContent.LOAD, OnRedelivery.REPLACE), Verdict.LOAD),
+        (Given("x"), LOADED, DeliveryPolicy(), DeliveryVerdict.DUPLICATE),
+        (Given("x"), IN_FLIGHT, DeliveryPolicy(), DeliveryVerdict.WAIT),
+        (Given("x", name="b"), LOADED, DeliveryPolicy(), DeliveryVerdict.DUPLICATE),
+        (Given("x", filename_time=NOON.replace(hour=13)), LOADED, DeliveryPolicy(), DeliveryVerdict.LOAD),
+        (Given("x"), LOADED, DeliveryPolicy(on_same_content=OnSameContent.LOAD), DeliveryVerdict.LOAD),
+        (Given("x"), IN_FLIGHT, DeliveryPolicy(on_same_content=OnSameContent.LOAD), DeliveryVerdict.LOAD),
+        (Given("x", digest="d2"), LOADED, DeliveryPolicy(), DeliveryVerdict.LOAD),
+        (Given("x", digest="d2"), IN_FLIGHT, DeliveryPolicy(), DeliveryVerdict.LOAD),
+        (Given("x", digest="d2"), LOADED, REFUSE, DeliveryVerdict.REFUSE),
+        (Given("x", digest="d2"), IN_FLIGHT, REFUSE, DeliveryVerdict.WAIT),
+        (Given("x"), LOADED, REFUSE, DeliveryVerdict.DUPLICATE),
+        (Given("x", digest="d2"), LOADED, REPLACE, DeliveryVerdict.REPLACE),
+        (Given("x", digest="d2"), IN_FLIGHT, REPLACE, DeliveryVerdict.WAIT),
+        (Given("x"), LOADED, REPLACE, DeliveryVerdict.DUPLICATE),
+        (Given("x", name="b", digest="d2"), LOADED, REPLACE, DeliveryVerdict.LOAD),
+        (Given("x"), LOADED, DeliveryPolicy(OnSameContent.LOAD, OnRedelivery.REPLACE), DeliveryVerdict.LOAD),
     ],
 )
-def test_one_file_beside_another(file: Given, other: Given, policy: DeliveryPolicy, verdict: Verdict) -> None:
+def test_one_file_beside_another(file: Given, other: Given, policy: DeliveryPolicy, verdict: DeliveryVerdict) -> None:
     """Name, time and bytes against a loaded file or one in flight, under each policy."""
     assert [decision.verdict for decision in decide([file], [other], policy)] == [verdict]
 
@@ -59,16 +66,16 @@ def test_a_replacing_file_is_alone() -> None:
     """Beside files to load it waits; of several, the first goes; each names all the loads whose place it takes."""
     old, older, other = LOADED, Given("older", digest="d0", state="loaded"), Given("o", name="b", state="loaded")
     new, newer, other_new = Given("n1", digest="d2"), Given("n2", digest="d3"), Given("n3", name="b", digest="d4")
-    wait, replace = Decision(Verdict.WAIT), Decision(Verdict.REPLACE, ("old", "older"))
+    wait, replace = DeliveryDecision(DeliveryVerdict.WAIT), DeliveryDecision(DeliveryVerdict.REPLACE, ("old", "older"))
     assert decide([new, newer, other_new], [old, older, other], REPLACE) == [replace, wait, wait]
     fresh = Given("f", name="c", digest="d9")
-    assert decide([new, fresh], [old, older], REPLACE) == [wait, Decision(Verdict.LOAD)]
+    assert decide([new, fresh], [old, older], REPLACE) == [wait, DeliveryDecision(DeliveryVerdict.LOAD)]
 
 
 def test_copies_in_one_chunk() -> None:
     """The first of a delivery, or of a name that may come once, is loaded; the others wait for its fate."""
     one, same, rewritten = Given("1"), Given("2"), Given("3", digest="d2")
-    load, wait = Decision(Verdict.LOAD), Decision(Verdict.WAIT)
+    load, wait = DeliveryDecision(DeliveryVerdict.LOAD), DeliveryDecision(DeliveryVerdict.WAIT)
     assert decide([one, same, rewritten], [], DeliveryPolicy()) == [load, wait, load]
     assert decide([one, same, rewritten], [], REFUSE) == [load, wait, wait]
     assert decide([one, same, rewritten], [], REPLACE) == [load, wait, wait]

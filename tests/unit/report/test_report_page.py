@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from reports import HOSTILE, a_report, an_error
 
-from watcher.report.charts import Bar, Charts, Column, Part
+from watcher.report.charts import Bar, ChartColumn, ChartPart, Charts
 from watcher.report.page import MOST_ROWS, page
 from watcher.report.values import Report
 from watcher.show import shown
@@ -132,9 +132,9 @@ def test_long_tables_say_what_they_leave_out() -> None:
 def test_columns_are_as_high_as_their_values() -> None:
     """The highest column fills the chart; parts stand on each other; nothing is drawn for nothing."""
     columns = [
-        Column("a", [Part(1, "loaded", "one"), Part(3, "failed", "three")]),
-        Column("b", [Part(0, "loaded", "none")]),
-        Column("c", [Part(2, "loaded", "two")]),
+        ChartColumn("a", [ChartPart(1, "loaded", "one"), ChartPart(3, "failed", "three")]),
+        ChartColumn("b", [ChartPart(0, "loaded", "none")]),
+        ChartColumn("c", [ChartPart(2, "loaded", "two")]),
     ]
     drawn = Reader(Charts().columns("t", "d", columns, "4", 4)).named("rect")
     assert [(each["class"], float(each["height"] or 0), float(each["y"] or 0)) for each in drawn] == [

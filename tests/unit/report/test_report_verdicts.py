@@ -10,9 +10,9 @@ from watcher.report.verdicts import (
     ONE_OFF_FILES,
     SYSTEMIC_FILES,
     SYSTEMIC_SHARE,
-    Kind,
+    Extent,
     Spread,
-    kind_of,
+    extent_of,
     overall,
     sentence,
 )
@@ -36,24 +36,24 @@ def spread(
 @pytest.mark.parametrize(
     ("prefixes", "of_prefixes", "hours", "kind"),
     [
-        ({"a": 1}, {"a": 1}, 0, Kind.ONE_OFF),
-        ({"a": 1}, {"a": 900}, 0, Kind.ONE_OFF),
-        ({"a": ONE_OFF_FILES}, {"a": 2 * ONE_OFF_FILES + 1}, 0, Kind.ONE_OFF),
-        ({"a": ONE_OFF_FILES}, {"a": 2 * ONE_OFF_FILES + 1}, 1, Kind.RECURRING),
-        ({"a": ONE_OFF_FILES}, {"a": ONE_OFF_FILES}, 0, Kind.RECURRING),
-        ({"a": SYSTEMIC_FILES}, {"a": SYSTEMIC_FILES / SYSTEMIC_SHARE}, 0, Kind.SYSTEMIC),
-        ({"a": SYSTEMIC_FILES}, {"a": SYSTEMIC_FILES / SYSTEMIC_SHARE + 1}, 0, Kind.RECURRING),
-        ({"a": 2, "b": 2}, {"a": 4, "b": 4}, 5, Kind.SYSTEMIC),
-        ({"a": 3, "b": 1}, {"a": 3, "b": 1000}, 5, Kind.SYSTEMIC),
-        ({"a": 2, "b": 1}, {"a": 2, "b": 1000}, 5, Kind.RECURRING),
-        ({None: 3}, {None: 3, "a": 1000}, 5, Kind.RECURRING),
+        ({"a": 1}, {"a": 1}, 0, Extent.ONE_OFF),
+        ({"a": 1}, {"a": 900}, 0, Extent.ONE_OFF),
+        ({"a": ONE_OFF_FILES}, {"a": 2 * ONE_OFF_FILES + 1}, 0, Extent.ONE_OFF),
+        ({"a": ONE_OFF_FILES}, {"a": 2 * ONE_OFF_FILES + 1}, 1, Extent.RECURRING),
+        ({"a": ONE_OFF_FILES}, {"a": ONE_OFF_FILES}, 0, Extent.RECURRING),
+        ({"a": SYSTEMIC_FILES}, {"a": SYSTEMIC_FILES / SYSTEMIC_SHARE}, 0, Extent.SYSTEMIC),
+        ({"a": SYSTEMIC_FILES}, {"a": SYSTEMIC_FILES / SYSTEMIC_SHARE + 1}, 0, Extent.RECURRING),
+        ({"a": 2, "b": 2}, {"a": 4, "b": 4}, 5, Extent.SYSTEMIC),
+        ({"a": 3, "b": 1}, {"a": 3, "b": 1000}, 5, Extent.SYSTEMIC),
+        ({"a": 2, "b": 1}, {"a": 2, "b": 1000}, 5, Extent.RECURRING),
+        ({None: 3}, {None: 3, "a": 1000}, 5, Extent.RECURRING),
     ],
 )
 def test_the_thresholds(
-    prefixes: dict[str | None, int], of_prefixes: dict[str | None, int], hours: int, kind: Kind
+    prefixes: dict[str | None, int], of_prefixes: dict[str | None, int], hours: int, kind: Extent
 ) -> None:
     """Three files and half of the type's, or of one prefix's: systemic; one file, or two at once: one-off."""
-    assert kind_of(spread(prefixes, of_prefixes, hours=hours)) is kind
+    assert extent_of(spread(prefixes, of_prefixes, hours=hours)) is kind
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_the_whole_in_a_sentence() -> None:
     often, everywhere = spread({"a": 30}, {"a": 900}, hours=2), spread({"a": 4}, {"a": 5})
     assert overall([], 0) == (None, "no file arrived")
     assert overall([], 1) == (None, "nothing went wrong in 1 file")
-    assert overall([once], 9) == (Kind.ONE_OFF, sentence(once))
+    assert overall([once], 9) == (Extent.ONE_OFF, sentence(once))
     kind, words = overall([once, other], 9)
-    assert kind is Kind.ONE_OFF
+    assert kind is Extent.ONE_OFF
     assert words.startswith("one-off: all 2 different errors; the largest 2 records of one file")
-    assert overall([often, once], 900)[0] is Kind.RECURRING
+    assert overall([often, once], 900)[0] is Extent.RECURRING
     kind, words = overall([often, once, everywhere], 900)
-    assert kind is Kind.SYSTEMIC
+    assert kind is Extent.SYSTEMIC
     assert words.startswith("systemic: 1 of 3 different errors; the largest in 4 of 5 files")

@@ -11,10 +11,10 @@ from metadata.errors import ConfigurationError
 from metadata.types.constraints import Constraint
 from metadata.types.definition import Field
 from metadata.types.parse_definition import parse_definition
-from processors.decode.decoder import Decoded, Decoder
+from processors.decode.decoder import DecodedFiles, Decoder
 
 
-def read(values: list[str], **field: Any) -> Decoded:
+def read(values: list[str], **field: Any) -> DecodedFiles:
     """A file of records with these JSON texts as their x."""
     definition = parse_definition({"fields": [{"name": "x", **field}]})
     records = ",".join('{"x":%s}' % value for value in values)  # noqa: UP031 # braces are the text's

@@ -13,7 +13,7 @@ from metadata.files.names import is_temporary, parse_name
 from metadata.types.built_in import BUILT_IN
 from metadata.types.parse_definition import parse_definition
 from processors.decode.decoder import Decoder
-from watcher.verbs.test_data import KINDS, Generator, Kind, document, file_name, records, spoil, write_file
+from watcher.verbs.test_data import KINDS, Generator, MadeUpType, document, file_name, records, spoil, write_file
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, 500_000, tzinfo=UTC)
 EVENTS = KINDS[0]
@@ -80,7 +80,7 @@ def test_name_of_another_zone_is_utc() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.file_type)
-def test_documents_have_the_shape_of_their_type(kind: Kind) -> None:
+def test_documents_have_the_shape_of_their_type(kind: MadeUpType) -> None:
     """One object whose key is a pattern of the built-in type; records with no field that the type lacks."""
     built_in = next(raw for raw in BUILT_IN if raw["file_type"] == kind.file_type)
     fields = {field["name"]: field for field in built_in["schema_definition"]["fields"]}
@@ -120,7 +120,7 @@ def test_times_are_recent_and_some_are_of_the_day_before() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.file_type))
-def test_bad_records_break_the_schema_and_no_others_do(kind: Kind) -> None:
+def test_bad_records_break_the_schema_and_no_others_do(kind: MadeUpType) -> None:
     """Of a hundred records with a tenth spoilt, the decoder rejects exactly ten; without a share none."""
     (raw,) = (each for each in BUILT_IN if each["file_type"] == kind.file_type)
     definition = parse_definition(raw["schema_definition"])
