@@ -85,7 +85,7 @@ def policies(settings: Settings) -> tuple[Retry, ...]:
 _CLASSES = (FileRefused, BytesChanged, WorldFault, BatchFault, UnknownOutcome, TypeStopped, Fatal)
 
 
-def policy_for(error: BaseException, file_type: FileType | None, settings: Settings) -> Retry:
+def policy_for(error: BaseException, kind: FileType | None, settings: Settings) -> Retry:
     """What to do after `error` in the work of `file_type` (None: of no type).
 
     An error that is none of ours is a bug: it counts as Fatal.
@@ -94,7 +94,7 @@ def policy_for(error: BaseException, file_type: FileType | None, settings: Setti
     code = getattr(error, "code", None)
     rows = [row for row in policies(settings) if row.error == name]
     row = next((each for each in rows if each.code == code), None) or next(each for each in rows if each.code is None)
-    override = None if file_type is None else file_type.config.retry
+    override = None if kind is None else kind.config.retry
     if override is None or name not in ("BatchFault", "UnknownOutcome"):
         return row
     first = row.first_wait_seconds if override.first_wait_seconds is None else override.first_wait_seconds

@@ -64,17 +64,17 @@ class Folders:
 
     def ends_of_moves(self) -> list[Path]:
         """Folders that files may just have been on their way to: of processed/, the newest days of each type."""
-        kinds = ("processing", "held", "failed", "error", "duplicate", "undone")
-        places = [self.source_data / kind for kind in kinds]
+        folders = ("processing", "held", "failed", "error", "duplicate", "undone")
+        places = [self.source_data / folder for folder in folders]
         below = [folder for place in places if place.is_dir() for folder in place.iterdir() if folder.is_dir()]
         types = self.processed_base.iterdir() if self.processed_base.is_dir() else []
-        days = [day for kind in types if kind.is_dir() for day in sorted(kind.iterdir(), reverse=True)[:7]]
+        days = [day for folder in types if folder.is_dir() for day in sorted(folder.iterdir(), reverse=True)[:7]]
         return [*places, *below, *days]
 
     def all(self) -> list[Path]:
         """The folders that `init` makes."""
-        kinds = ("processing", "held", "failed", "error", "duplicate", "undone")
-        return [self.incoming, self.processed_base, *(self.source_data / kind for kind in kinds)]
+        folders = ("processing", "held", "failed", "error", "duplicate", "undone")
+        return [self.incoming, self.processed_base, *(self.source_data / folder for folder in folders)]
 
 
 def name_with_id(name: str, file_id: str) -> str:

@@ -50,7 +50,7 @@ class DataFileName:
 class Match:
     """The type that a name belongs to; None when there is none, or when several fit equally well (`tie`)."""
 
-    file_type: FileType | None
+    kind: FileType | None
     tie: tuple[str, ...] = ()
 
 

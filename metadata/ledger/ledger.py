@@ -298,7 +298,10 @@ class Ledger:
             .group_by(SourceFile.file_type)
         )
         with self.database.reading() as session:
-            return [WaitingTotal(str(kind), n, int(size), oldest) for kind, n, size, oldest in session.execute(query)]
+            return [
+                WaitingTotal(str(file_type), n, int(size), oldest)
+                for file_type, n, size, oldest in session.execute(query)
+            ]
 
     def batches(
         self,
@@ -404,8 +407,8 @@ class Ledger:
 
     def state_counts(self) -> dict[str, dict[str, int]]:
         """Number of files by type (or prefix, or "?") and state."""
-        kind = func.coalesce(SourceFile.file_type, SourceFile.prefix, "?")
-        query = select(kind, SourceFile.state, func.count()).group_by(kind, SourceFile.state)
+        file_type = func.coalesce(SourceFile.file_type, SourceFile.prefix, "?")
+        query = select(file_type, SourceFile.state, func.count()).group_by(file_type, SourceFile.state)
         counts: dict[str, dict[str, int]] = {}
         with self.database.reading() as session:
             for name, state, count in session.execute(query):

@@ -204,22 +204,22 @@ class _Asking:
         query = query.select_from(SourceFile).outerjoin(BatchFile, _IN_ITS_LAST_BATCH).group_by(*keys)
         rows = self._session.execute(self._arrived(query, period))
         return [
-            Slice(kind, prefix, _moment(at), state, files, *(int(number) for number in numbers))
-            for kind, prefix, at, state, files, *numbers in rows
+            Slice(file_type, prefix, _moment(at), state, files, *(int(number) for number in numbers))
+            for file_type, prefix, at, state, files, *numbers in rows
         ]
 
     def fingerprints(self, period: Period) -> tuple[list[Fingerprint], list[CodeCount]]:
         """Every error, those in the most files first; and the rejected records by code and field."""
         found: dict[tuple[Any, ...], Fingerprint] = {}
         codes: dict[tuple[str | None, str, str], list[int]] = {}
-        for kind, code, field_, message, *seen in self._session.execute(self._rejects(period)):
-            one = _fingerprint(found, kind, code, field_, message, whole_file=False)
+        for file_type, code, field_, message, *seen in self._session.execute(self._rejects(period)):
+            one = _fingerprint(found, file_type, code, field_, message, whole_file=False)
             _add(one, message, *seen)
-            counted = codes.setdefault((kind, code, field_), [0, 0])
+            counted = codes.setdefault((file_type, code, field_), [0, 0])
             counted[0] += seen[1]
             counted[1] += int(seen[2])
-        for kind, code, message, *seen in self._session.execute(self._failures(period)):
-            _add(_fingerprint(found, kind, code or "failed", "", message, whole_file=True), message, *seen)
+        for file_type, code, message, *seen in self._session.execute(self._failures(period)):
+            _add(_fingerprint(found, file_type, code or "failed", "", message, whole_file=True), message, *seen)
         ordered = sorted(
             found.values(), key=lambda one: (-one.files, -one.records, one.code, one.field_name, one.message)
         )
@@ -293,11 +293,13 @@ class _Asking:
         query = _select(*keys, func.count(), func.min(SourceFile.name)).group_by(*keys)
         query = self._arrived(query, period).where(SourceFile.filename_time.is_not(None))
         counted: dict[tuple[str | None, int], tuple[int, str]] = {}
-        for kind, named, noticed, files, name in self._session.execute(query):
+        for file_type, named, noticed, files, name in self._session.execute(query):
             minutes = int((datetime.fromisoformat(noticed) - datetime.fromisoformat(named)).total_seconds() // 60)
-            before, first = counted.get((kind, minutes), (0, name))
-            counted[kind, minutes] = before + files, min(first, name)
-        return [Delay(kind, minutes, *rest) for (kind, minutes), rest in sorted(counted.items(), key=_by_type)]
+            before, first = counted.get((file_type, minutes), (0, name))
+            counted[file_type, minutes] = before + files, min(first, name)
+        return [
+            Delay(file_type, minutes, *rest) for (file_type, minutes), rest in sorted(counted.items(), key=_by_type)
+        ]
 
     def arrivals(self, period: Period) -> dict[str, list[datetime]]:
         keys = (
@@ -307,9 +309,11 @@ class _Asking:
         query = _select(*keys).group_by(*keys)
         longer = Period(period.first - timedelta(days=HISTORY_DAYS), period.last)
         found: dict[str, list[datetime]] = {}
-        for kind, at in self._session.execute(self._arrived(query, longer).where(SourceFile.file_type.is_not(None))):
-            found.setdefault(kind, []).append(_moment(f"{at}0"))
-        return {kind: sorted(times) for kind, times in found.items()}
+        for file_type, at in self._session.execute(
+            self._arrived(query, longer).where(SourceFile.file_type.is_not(None))
+        ):
+            found.setdefault(file_type, []).append(_moment(f"{at}0"))
+        return {file_type: sorted(times) for file_type, times in found.items()}
 
     def last_seen(self, period: Period) -> dict[str, datetime]:
         query = _select(SourceFile.file_type, _LAST).where(SourceFile.noticed_at < period.end)

@@ -21,8 +21,8 @@ from metadata.ledger.file_history import note_many
 from metadata.operations.base import OperationRows, move_operation, operation_of, record_commit, unsettled_among
 from metadata.operations.reserved_records import RecordKey, by_file, count_of, release, reserve, taken_by
 
-Kind = Literal["replay", "discard"]
-KINDS: tuple[Kind, ...] = ("replay", "discard")
+ReplayVerb = Literal["replay", "discard"]
+KINDS: tuple[ReplayVerb, ...] = ("replay", "discard")
 
 _IDS_AT_ONCE = 5000
 _DONE = {"replay": "replayed", "discard": "discarded"}
@@ -37,7 +37,7 @@ class Replays(OperationRows):
         self,
         operation_id: str,
         *,
-        kind: Kind,
+        verb: ReplayVerb,
         file_type: str,
         table_name: str,
         schema_version: int | None,
@@ -55,7 +55,7 @@ class Replays(OperationRows):
                 return []
             row = Operation(
                 id=operation_id,
-                kind=kind,
+                kind=verb,
                 file_type=file_type,
                 table_name=table_name,
                 state=BatchState.PLANNED.value,

@@ -196,7 +196,7 @@ class Backfill:
             rest=rest,
             again=again,
             properties={"lemonade.file-type": kind.name},
-            file_type=kind,
+            kind=kind,
         )
         return self._finish(operation_id, kind, snapshot_id)
 

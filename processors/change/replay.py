@@ -44,7 +44,7 @@ from metadata.files.names import parse_name
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
-from metadata.operations.replay import Kind, Replays
+from metadata.operations.replay import Replays, ReplayVerb
 from metadata.operations.reserved_records import RecordKey
 from metadata.outage import Outage
 from metadata.settings import Settings
@@ -78,7 +78,7 @@ class Taken:
     """What one operation did with its records."""
 
     operation_id: str | None  #: None when it was only tried, or there was nothing to take
-    kind: Kind
+    verb: ReplayVerb
     file_type: str
     table_name: str
     state: str = ""
@@ -133,10 +133,10 @@ class Replay:
         self.replays = Replays(ledger.database, ledger.clock)
         self.records = RejectedRecords(lake)
 
-    def take(self, kind: Kind, chunk: Chunk, file_type: FileType | None, table_name: str) -> Taken:
+    def take(self, verb: ReplayVerb, chunk: Chunk, kind: FileType | None, table_name: str) -> Taken:
         """Replay or discard rejected records of one type, whose batches loaded into `table_name`.
 
-        `file_type` is None when a discard is of a type that is gone. Raises TypeStopped when a table does not hold what
+        `kind` is None when a discard is of a type that is gone. Raises TypeStopped when a table does not hold what
         the ledger says or others kept winning, and whatever else keeps it from being prepared: nothing was changed
         then. After Prepare it waits while the world is away; when it drains meanwhile, the next start goes on.
         """
@@ -145,18 +145,18 @@ class Replay:
         name = chunk.file_type
         reserved = self.replays.plan(
             operation_id,
-            kind=kind,
+            verb=verb,
             file_type=name,
             table_name=table_name,
-            schema_version=file_type.schema_version if file_type and kind == "replay" else None,
+            schema_version=kind.schema_version if kind and verb == "replay" else None,
             keys=chunk.keys,
         )
-        taken = Taken(None, kind, name, table_name, records=len(reserved))
+        taken = Taken(None, verb, name, table_name, records=len(reserved))
         if not reserved:
             return taken
         # 2. Decode and write
         try:
-            passed = self._pass(kind, operation_id, reserved, file_type, table_name)
+            passed = self._pass(verb, operation_id, reserved, kind, table_name)
             taken.rejected, taken.samples = passed.rejected, passed.samples
             if not passed.keys:
                 self.replays.abandon(operation_id, "none of its records passed")
@@ -169,23 +169,23 @@ class Replay:
         # 3. Prepare
         self._prepare(operation_id, reserved, passed, rest)
         # 4. Commit
-        self._commit_table(operation_id, table_name, name, passed.data_files, file_type)
-        self._commit_quarantine(operation_id, name, passed.keys, rest, file_type)
-        return self._finish(operation_id, file_type, taken)
+        self._commit_table(operation_id, table_name, name, passed.data_files, kind)
+        self._commit_quarantine(operation_id, name, passed.keys, rest, kind)
+        return self._finish(operation_id, kind, taken)
 
-    def try_out(self, keys: Sequence[RecordKey], file_type: FileType) -> Taken:
+    def try_out(self, keys: Sequence[RecordKey], kind: FileType) -> Taken:
         """What a replay would make of these records; nothing is reserved and nothing written."""
-        found = self._decode(self.records.fetch(keys), file_type, file_type.table_name)
-        taken = Taken(None, "replay", file_type.name, file_type.table_name, records=len(keys))
+        found = self._decode(self.records.fetch(keys), kind, kind.table_name)
+        taken = Taken(None, "replay", kind.name, kind.table_name, records=len(keys))
         taken.done, taken.rejected, taken.samples = len(found.good), found.rejected, found.samples
         taken.rejected[GONE] += len(keys) - len(found.good) - found.rejected.total()
         taken.rejected += Counter()  # without zeros
         return taken
 
-    def resume(self, operation: Operation, file_type: FileType | None) -> Taken:
+    def resume(self, operation: Operation, kind: FileType | None) -> Taken:
         """Walk an unsettled operation of an earlier process to its end, from the step it had reached."""
-        kind: Kind = "discard" if operation.kind == "discard" else "replay"
-        taken = Taken(operation.id, kind, operation.file_type, operation.table_name)
+        verb: ReplayVerb = "discard" if operation.kind == "discard" else "replay"
+        taken = Taken(operation.id, verb, operation.file_type, operation.table_name)
         if operation.state == BatchState.PLANNED:
             self.replays.abandon(operation.id, "the process ended before Prepare")
             log.info(Event.REPLAY_ABANDONED, operation_id=operation.id, file_type=operation.file_type)
@@ -196,14 +196,14 @@ class Replay:
         self._patiently(lambda: self.receipts.write(operation.id))
         if operation.added_rows and not self._has_landed(operation):
             data_files = self.lake.described(operation.table_name, operation.added_paths or [])
-            self._commit_table(operation.id, operation.table_name, operation.file_type, data_files, file_type)
+            self._commit_table(operation.id, operation.table_name, operation.file_type, data_files, kind)
         if operation.quarantine_rows and self.lake.operation_landed(TABLE, operation.id) is None:
             keys = self.replays.taken(operation.id)
             rest = self._find(keys)
             if rest.rows:  # else it landed, and its snapshot has expired since
                 _check(keys, rest)
-                self._commit_quarantine(operation.id, operation.file_type, keys, rest, file_type)
-        return self._finish(operation.id, file_type, taken)
+                self._commit_quarantine(operation.id, operation.file_type, keys, rest, kind)
+        return self._finish(operation.id, kind, taken)
 
     def landed(self, operation: Operation) -> bool:
         """Whether a prepared operation is in both of its tables; TypeStopped when nobody can tell."""
@@ -216,32 +216,32 @@ class Replay:
 
     def _pass(
         self,
-        kind: Kind,
+        verb: ReplayVerb,
         operation_id: str,
         keys: Sequence[RecordKey],
-        file_type: FileType | None,
+        kind: FileType | None,
         table_name: str,
     ) -> _Passed:
         """The records that go on, and for a replay their data files."""
         rows = self.records.fetch(keys)
-        if kind == "discard" or file_type is None:
+        if verb == "discard" or kind is None:
             return _Passed(keys=_keys_of(rows))
-        if file_type.config.dedupe is not None:
-            self.lake.ensure_type_table(replace(file_type, table_name=table_name))  # its columns have today's names
-        found = self._decode(rows, file_type, table_name)
-        passed = _Passed(rejected=found.rejected, samples=found.samples, schema_version=file_type.schema_version)
+        if kind.config.dedupe is not None:
+            self.lake.ensure_type_table(replace(kind, table_name=table_name))  # its columns have today's names
+        found = self._decode(rows, kind, table_name)
+        passed = _Passed(rejected=found.rejected, samples=found.samples, schema_version=kind.schema_version)
         if not found.good:
             return passed
         good = rows.take(pa.array(found.good))
         passed.keys = _keys_of(good)
-        passed.data_files = self._write(operation_id, good, found, file_type, table_name)
+        passed.data_files = self._write(operation_id, good, found, kind, table_name)
         passed.days = found.days
         return passed
 
-    def _decode(self, rows: pa.Table, file_type: FileType, table_name: str) -> _JudgedRecords:
-        definition = _definition(file_type)
-        keys = tuple(dict.fromkeys([file_type.name, file_type.table_name.split(".")[-1], *file_type.patterns]))
-        unknown_fields = file_type.config.unknown_fields
+    def _decode(self, rows: pa.Table, kind: FileType, table_name: str) -> _JudgedRecords:
+        definition = _definition(kind)
+        keys = tuple(dict.fromkeys([kind.name, kind.table_name.split(".")[-1], *kind.patterns]))
+        unknown_fields = kind.config.unknown_fields
         found = _JudgedRecords()
         if not len(rows):
             return found
@@ -256,22 +256,22 @@ class Replay:
         for each in decoded.rejected:
             found.reject(str(each.code), each.message.partition(": ")[2] or each.message)
         found.columns, found.rescued = decoded.columns, decoded.rescued
-        if file_type.config.dedupe is not None and found.good:
-            self._leave_out_known(found, rows, file_type, table_name)
-        time = time_field(file_type)
+        if kind.config.dedupe is not None and found.good:
+            self._leave_out_known(found, rows, kind, table_name)
+        time = time_field(kind)
         if time is not None and found.good:
             position = [each.name for each in definition.fields].index(time)
             days = pc.unique(floor_time(decoded.columns[position], "day").cast(pa.date32()))
             found.days = set(days.drop_null().to_pylist())
         return found
 
-    def _leave_out_known(self, found: _JudgedRecords, rows: pa.Table, file_type: FileType, table_name: str) -> None:
+    def _leave_out_known(self, found: _JudgedRecords, rows: pa.Table, kind: FileType, table_name: str) -> None:
         """Records whose primary key is in the partitions that they would go to, or in an earlier one of them."""
-        definition = _definition(file_type)
+        definition = _definition(kind)
         known, table = KnownKeys(definition), self.lake.table(table_name)
         if table is not None:
             days = set(rows[DATE_COLUMN].take(pa.array(found.good)).to_pylist())
-            tasks = self.lake.scan_tasks(table_name, existing_filter(file_type.config, days))
+            tasks = self.lake.scan_tasks(table_name, existing_filter(kind.config, days))
             with self.lake.reading(table_name):
                 known = known_keys(definition, table.metadata, table.io, tasks)
         look = known.look(known.keys(found.columns), range(1, len(found.good) + 1))
@@ -325,16 +325,16 @@ class Replay:
         return f"its file {file.path} cannot be read any more"
 
     def _write(
-        self, operation_id: str, rows: pa.Table, found: _JudgedRecords, file_type: FileType, table_name: str
+        self, operation_id: str, rows: pa.Table, found: _JudgedRecords, kind: FileType, table_name: str
     ) -> list[DataFile]:
         """The good records as data files; `rows` are theirs in the quarantine."""
-        definition = _definition(file_type)
-        table = self.lake.ensure_type_table(replace(file_type, table_name=table_name))
+        definition = _definition(kind)
+        table = self.lake.ensure_type_table(replace(kind, table_name=table_name))
         names = [*(each.name for each in definition.fields), DATE_COLUMN, *LINEAGE, RESCUED]
         rescued = pa.nulls(len(rows), pa.string()) if found.rescued is None else found.rescued
         origin = [
-            rows[name].cast(kind).combine_chunks()
-            for name, kind in zip(
+            rows[name].cast(column_type).combine_chunks()
+            for name, column_type in zip(
                 (DATE_COLUMN, *LINEAGE), (pa.date32(), pa.string(), pa.string(), pa.int64(), pa.string()), strict=True
             )
         ]
@@ -387,16 +387,16 @@ class Replay:
         table_name: str,
         name: str,
         data_files: Sequence[DataFile],
-        file_type: FileType | None,
+        kind: FileType | None,
     ) -> None:
         if data_files:
             nothing = Rest([], [], 0, set())
-            self._send(table_name, operation_id, nothing, lambda: nothing, file_type, append=data_files, name=name)
+            self._send(table_name, operation_id, nothing, lambda: nothing, kind, append=data_files, name=name)
 
     def _commit_quarantine(
-        self, operation_id: str, name: str, keys: Sequence[RecordKey], rest: Rest, file_type: FileType | None
+        self, operation_id: str, name: str, keys: Sequence[RecordKey], rest: Rest, kind: FileType | None
     ) -> None:
-        self._send(TABLE, operation_id, rest, lambda: self._without(keys), file_type, append=(), name=name)
+        self._send(TABLE, operation_id, rest, lambda: self._without(keys), kind, append=(), name=name)
 
     def _send(
         self,
@@ -404,7 +404,7 @@ class Replay:
         operation_id: str,
         rest: Rest,
         again: Callable[[], Rest],
-        file_type: FileType | None,
+        kind: FileType | None,
         *,
         append: Sequence[DataFile],
         name: str,
@@ -418,7 +418,7 @@ class Replay:
                 again=again,
                 append=append,
                 properties={"lemonade.file-type": name},
-                file_type=file_type,
+                kind=kind,
             )
         )
 
@@ -440,7 +440,7 @@ class Replay:
 
     # -- steps 5 and 6 ------------------------------------------------------------------------------------------------
 
-    def _finish(self, operation_id: str, file_type: FileType | None, taken: Taken) -> Taken:
+    def _finish(self, operation_id: str, kind: FileType | None, taken: Taken) -> Taken:
         # 5. Record
         operation = self.replays.get(operation_id)
         in_table, in_quarantine = operation.added_rows, operation.quarantine_rows
@@ -449,7 +449,7 @@ class Replay:
                 operation_id,
                 snapshot_id=derived_snapshot_id(operation_id, operation.table_name) if in_table else None,
                 quarantine_snapshot_id=derived_snapshot_id(operation_id, TABLE) if in_quarantine else None,
-                summary_table=summary_table(file_type),
+                summary_table=summary_table(kind),
             )
         )
         return self._settle(operation_id, taken)
@@ -464,7 +464,7 @@ class Replay:
         taken.snapshot_id, taken.quarantine_snapshot_id = operation.snapshot_id, operation.quarantine_snapshot_id
         taken.days = list(operation.event_days or [])
         log.info(
-            Event.RECORDS_REPLAYED if taken.kind == "replay" else Event.RECORDS_DISCARDED,
+            Event.RECORDS_REPLAYED if taken.verb == "replay" else Event.RECORDS_DISCARDED,
             operation_id=operation_id,
             file_type=operation.file_type,
             table=operation.table_name,
@@ -507,12 +507,12 @@ class _JudgedRecords:
             self.samples.append(f"{code}: {message}")
 
 
-def _definition(file_type: FileType) -> Definition:
-    if file_type.definition is None:
+def _definition(kind: FileType) -> Definition:
+    if kind.definition is None:
         raise TypeStopped(
-            f"replaying records of {file_type.name}: it has no schema; run: lemonade types update", code="no_schema"
+            f"replaying records of {kind.name}: it has no schema; run: lemonade types update", code="no_schema"
         )
-    return file_type.definition
+    return kind.definition
 
 
 def _keys_of(rows: pa.Table) -> list[RecordKey]:

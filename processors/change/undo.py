@@ -93,7 +93,7 @@ class Undo:
         self.outage = outage
         self.operations = outage.patient(Operations(ledger.database, ledger.clock))
 
-    def undo(self, files: Sequence[SourceFile], batch: Batch, file_type: FileType | None, *, whole: bool) -> UndoResult:
+    def undo(self, files: Sequence[SourceFile], batch: Batch, kind: FileType | None, *, whole: bool) -> UndoResult:
         """Undo loaded `files` of `batch`; `whole` says that no other file of it is loaded.
 
         Raises TypeStopped when the table does not hold the rows that the ledger says (nothing was changed then) or
@@ -110,14 +110,14 @@ class Undo:
         )
         # 2. Write
         try:
-            rests = {name: self._write(name, operation, files, file_type) for name in (operation.table_name, TABLE)}
+            rests = {name: self._write(name, operation, files, kind) for name in (operation.table_name, TABLE)}
         except LemonadeError as error:
             self.operations.abandon(operation.id, error.message)
             log.warning(Event.UNDO_ABANDONED, operation_id=operation.id, code=error.code, error=error.message)
             raise
-        return self._prepare_and_go_on(operation, files, file_type, rests)
+        return self._prepare_and_go_on(operation, files, kind, rests)
 
-    def resume(self, operation: Operation, file_type: FileType | None) -> UndoResult:
+    def resume(self, operation: Operation, kind: FileType | None) -> UndoResult:
         """Walk an unsettled undo of an earlier process to its end, from the step it had reached."""
         if operation.state == BatchState.PLANNED:
             self.operations.abandon(operation.id, "the process ended before Prepare")
@@ -130,12 +130,12 @@ class Undo:
         for name, rows in ((operation.table_name, operation.removed_rows), (TABLE, operation.quarantine_rows)):
             if not rows or self.lake.operation_landed(name, operation.id) is not None:
                 continue
-            rest = self._find(name, operation, files, file_type)
+            rest = self._find(name, operation, files, kind)
             if rest.rows == 0:  # it landed, and its snapshot has expired since
                 continue
             check_rows(name, files, rest)
             rests[name] = rest
-        return self._prepare_and_go_on(operation, files, file_type, rests)
+        return self._prepare_and_go_on(operation, files, kind, rests)
 
     def landed(self, operation: Operation) -> bool:
         """Whether a prepared undo is in both of its tables; TypeStopped when only a person can tell."""
@@ -144,22 +144,18 @@ class Undo:
 
     # -- steps 2 to 4 -------------------------------------------------------------------------------------------------
 
-    def _write(
-        self, table_name: str, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None
-    ) -> Rest:
-        rest = self._find(table_name, operation, files, file_type)
+    def _write(self, table_name: str, operation: Operation, files: Sequence[SourceFile], kind: FileType | None) -> Rest:
+        rest = self._find(table_name, operation, files, kind)
         check_rows(table_name, files, rest)
         return rest
 
-    def _find(
-        self, table_name: str, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None
-    ) -> Rest:
+    def _find(self, table_name: str, operation: Operation, files: Sequence[SourceFile], kind: FileType | None) -> Rest:
         batch_id = operation.batch_id
         loaded = LoadedRows.from_files(files) if batch_id is None else LoadedRows.from_batch(batch_id)
-        return find_rest(self.operations, self.rewriter, table_name, files, loaded, time_field(file_type))
+        return find_rest(self.operations, self.rewriter, table_name, files, loaded, time_field(kind))
 
     def _prepare_and_go_on(
-        self, operation: Operation, files: Sequence[SourceFile], file_type: FileType | None, rests: dict[str, Rest]
+        self, operation: Operation, files: Sequence[SourceFile], kind: FileType | None, rests: dict[str, Rest]
     ) -> UndoResult:
         """`rests`: what takes the rows out of each table that still has them."""
         # 3. Prepare
@@ -167,8 +163,8 @@ class Undo:
             self._prepare(operation, rests)
         # 4. Commit
         for name, rest in rests.items():
-            self._commit(name, rest, operation, files, file_type)
-        return self._finish(operation.id, file_type)
+            self._commit(name, rest, operation, files, kind)
+        return self._finish(operation.id, kind)
 
     def _prepare(self, operation: Operation, rests: dict[str, Rest]) -> None:
         prepare(self.operations, operation.id, rests.get(operation.table_name), rests.get(TABLE))
@@ -180,10 +176,10 @@ class Undo:
         rest: Rest,
         operation: Operation,
         files: Sequence[SourceFile],
-        file_type: FileType | None,
+        kind: FileType | None,
     ) -> None:
         def again() -> Rest:
-            fresh = self._write(table_name, operation, files, file_type)
+            fresh = self._write(table_name, operation, files, kind)
             self._prepare(operation, {table_name: fresh})
             return fresh
 
@@ -195,13 +191,13 @@ class Undo:
                 rest=rest,
                 again=again,
                 properties={"lemonade.file-type": operation.file_type, "lemonade.files": str(len(files))},
-                file_type=file_type,
+                kind=kind,
             )
         )
 
     # -- steps 5 and 6 ------------------------------------------------------------------------------------------------
 
-    def _finish(self, operation_id: str, file_type: FileType | None) -> UndoResult:
+    def _finish(self, operation_id: str, kind: FileType | None) -> UndoResult:
         # 5. Record
         operation = self.operations.get(operation_id)
         rows = operation.removed_rows, operation.quarantine_rows
@@ -209,7 +205,7 @@ class Undo:
             operation_id,
             snapshot_id=self._snapshot(operation.table_name, operation_id) if rows[0] else None,
             quarantine_snapshot_id=self._snapshot(TABLE, operation_id) if rows[1] else None,
-            summary_table=summary_table(file_type),
+            summary_table=summary_table(kind),
         )
         return self._settle(operation_id)
 
@@ -287,14 +283,14 @@ class Undo:
         return None
 
 
-def time_field(file_type: FileType | None) -> str | None:
+def time_field(kind: FileType | None) -> str | None:
     """The field whose UTC days are summarised."""
-    return file_type.config.summary.time if file_type and file_type.config.summary else None
+    return kind.config.summary.time if kind and kind.config.summary else None
 
 
-def summary_table(file_type: FileType | None) -> str | None:
+def summary_table(kind: FileType | None) -> str | None:
     """The table of the type's daily summary, `namespace.table`."""
-    return f"summary.{file_type.config.summary.table}" if file_type and file_type.config.summary else None
+    return f"summary.{kind.config.summary.table}" if kind and kind.config.summary else None
 
 
 def rows_in(table_name: str, files: Iterable[SourceFile]) -> int:

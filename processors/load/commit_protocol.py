@@ -100,7 +100,7 @@ class BatchResult:
 class BatchInWork:
     """A micro-batch on its way through the steps."""
 
-    file_type: FileType
+    kind: FileType
     definition: Definition
     batch: Batch | None  #: None when no file was left to load
     files: list[SourceFile]
@@ -142,7 +142,7 @@ class MicroBatches:
 
     def begin(
         self,
-        file_type: FileType,
+        kind: FileType,
         files: Sequence[SourceFile],
         *,
         reason: FlushReason,
@@ -156,29 +156,29 @@ class MicroBatches:
         watch = _Stopwatch(self.clock)
         # 1. Plan
         batch_id = new_id(self.clock)
-        definition = _definition(file_type)
+        definition = _definition(kind)
         plan = self.ledger.plan(
             batch_id,
-            file_type=file_type.name,
-            table_name=file_type.table_name,
-            schema_version=file_type.schema_version,
+            file_type=kind.name,
+            table_name=kind.table_name,
+            schema_version=kind.schema_version,
             flush_id=flush_id,
             reason=reason,
             file_ids=[file.id for file in files],
             halved_from=halved_from,
-            policy=file_type.config.deliveries,
+            policy=kind.config.deliveries,
         )
         watch.lap("plan")
         self.settler.settle_files([*plan.duplicates, *plan.refused])
-        result = BatchResult(None, file_type.name, file_type.table_name, waiting=len(plan.waiting))
+        result = BatchResult(None, kind.name, kind.table_name, waiting=len(plan.waiting))
         if plan.duplicates:
             result.counts[FileState.DUPLICATE] = len(plan.duplicates)
         if plan.refused:
             result.counts[FileState.FAILED], result.refused = len(plan.refused), plan.refused
         if plan.batch is not None:
             result.batch_id, result.files = batch_id, len(plan.files)
-            log.debug(Event.BATCH_PLANNED, batch_id=batch_id, file_type=file_type.name, files=len(plan.files))
-        return BatchInWork(file_type, definition, plan.batch, plan.files, result, watch, plan.replaces)
+            log.debug(Event.BATCH_PLANNED, batch_id=batch_id, file_type=kind.name, files=len(plan.files))
+        return BatchInWork(kind, definition, plan.batch, plan.files, result, watch, plan.replaces)
 
     def go_on(self, work: BatchInWork) -> list[BatchInWork]:
         """One attempt at steps 2 to 6; returns what has to wait for another attempt: it, its halves, or nothing.
@@ -193,7 +193,7 @@ class MicroBatches:
             if work.prepared is None:
                 # 2. Decode and write
                 decoded = self._while_world_is_away(lambda: self._decode_or_say_why(work, batch))
-                prepared = _prepared(work.file_type, decoded)
+                prepared = _prepared(work.kind, decoded)
                 if work.replaces and decoded.outcomes[0].outcome == "loaded":
                     self._while_world_is_away(lambda: self.committer.write_rests(batch, prepared, work.replaces))
                 work.watch.lap("decode")
@@ -210,7 +210,7 @@ class MicroBatches:
             work.watch.lap("commit")
         except (BatchFault, UnknownOutcome) as fault:
             return self._after(work, batch, fault)
-        self._finish(self.ledger.batch(batch.id), work.file_type, work.prepared, work.result, work.watch)
+        self._finish(self.ledger.batch(batch.id), work.kind, work.prepared, work.result, work.watch)
         return []
 
     def _prepare(self, batch: Batch, files: Sequence[SourceFile], decoded: DecodedBatch, prepared: Prepared) -> None:
@@ -231,10 +231,10 @@ class MicroBatches:
             self.receipts.forget(work.batch)
             self.ledger.abandon(work.batch.id, error)
 
-    def resume(self, batch: Batch, file_type: FileType | None) -> BatchResult:
+    def resume(self, batch: Batch, kind: FileType | None) -> BatchResult:
         """Walk an unsettled batch of an earlier process to its end, from the step it had reached.
 
-        `file_type` is None when the type is gone from the registry; its days are then not marked for the summary.
+        `kind` is None when the type is gone from the registry; its days are then not marked for the summary.
         Raises TypeStopped when the table's history was cut and the batch cannot be found in it.
         """
         watch = _Stopwatch(self.clock)
@@ -244,20 +244,20 @@ class MicroBatches:
             return result
         if batch.state == BatchState.COMMITTED:
             return self._settle(batch, result, watch)
-        prepared = self._commit_at_last(batch, file_type)
+        prepared = self._commit_at_last(batch, kind)
         watch.lap("commit")
-        return self._finish(batch, file_type, prepared, result, watch)
+        return self._finish(batch, kind, prepared, result, watch)
 
     # -- step 2 -------------------------------------------------------------------------------------------------------
 
     def _decode(
-        self, file_type: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]
+        self, kind: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]
     ) -> DecodedBatch:
-        return self.decoding.decode(file_type, definition, batch, files)
+        return self.decoding.decode(kind, definition, batch, files)
 
     def _decode_or_say_why(self, work: BatchInWork, batch: Batch) -> DecodedBatch:
         try:
-            return self._decode(work.file_type, work.definition, batch, work.files)
+            return self._decode(work.kind, work.definition, batch, work.files)
         except WorldFault as fault:
             self.ledger.note_error(batch.id, fault.message)  # a process that dies while it waits did not die of them
             raise
@@ -268,7 +268,7 @@ class MicroBatches:
         """An attempt has failed: what waits for another one."""
         work.faults += 1
         work.chunk_faults["all"] += 1
-        retry = policy_for(fault, work.file_type, self.settings)
+        retry = policy_for(fault, work.kind, self.settings)
         verdict = after(
             fault,
             retry,
@@ -300,7 +300,7 @@ class MicroBatches:
         middle = (len(work.files) + 1) // 2
         halves = [
             self.begin(
-                work.file_type,
+                work.kind,
                 files,
                 reason=FlushReason(batch.reason),
                 flush_id=batch.flush_id,
@@ -355,16 +355,16 @@ class MicroBatches:
 
     # -- step 4 -------------------------------------------------------------------------------------------------------
 
-    def _commit_at_last(self, batch: Batch, file_type: FileType | None) -> Prepared:
+    def _commit_at_last(self, batch: Batch, kind: FileType | None) -> Prepared:
         """Step 4 at recovery, from the recorded paths: waits in place between attempts, nothing else may go on yet."""
-        prepared, faults = Prepared.from_record(batch, time_field(file_type)), 0
+        prepared, faults = Prepared.from_record(batch, time_field(kind)), 0
         while True:
             try:
                 self.committer.commit(batch, prepared)
                 return prepared
             except (UnknownOutcome, BatchFault) as fault:
                 faults += 1
-                retry = policy_for(fault, file_type, self.settings)
+                retry = policy_for(fault, kind, self.settings)
                 if retry.is_last(faults):
                     raise TypeStopped(fault.message, code=fault.code) from fault
                 seconds = retry.wait(faults, random.random)
@@ -375,10 +375,10 @@ class MicroBatches:
     # -- steps 5 and 6 ------------------------------------------------------------------------------------------------
 
     def _finish(
-        self, batch: Batch, file_type: FileType | None, prepared: Prepared, result: BatchResult, watch: _Stopwatch
+        self, batch: Batch, kind: FileType | None, prepared: Prepared, result: BatchResult, watch: _Stopwatch
     ) -> BatchResult:
         # 5. Record
-        summary = file_type.config.summary if file_type else None
+        summary = kind.config.summary if kind else None
         table = f"summary.{summary.table}" if summary else None
         self._while_world_is_away(
             lambda: self.ledger.record(
@@ -441,19 +441,19 @@ class _Stopwatch:
         self._since = now
 
 
-def _definition(file_type: FileType) -> Definition:
-    if file_type.definition is None:
-        raise TypeStopped(f"loading files of {file_type.name}: it has no schema; run: lemonade types update")
-    return file_type.definition
+def _definition(kind: FileType) -> Definition:
+    if kind.definition is None:
+        raise TypeStopped(f"loading files of {kind.name}: it has no schema; run: lemonade types update")
+    return kind.definition
 
 
-def _prepared(file_type: FileType, decoded: DecodedBatch) -> Prepared:
+def _prepared(kind: FileType, decoded: DecodedBatch) -> Prepared:
     """What step 4 is to do; both tables' rows as the footers count them."""
     rows, rejected = (
         sum(data_file.record_count for data_file in each) for each in (decoded.data_files, decoded.quarantined)
     )
     return Prepared(
-        TablePart(file_type.table_name, rows, decoded.data_files),
+        TablePart(kind.table_name, rows, decoded.data_files),
         TablePart(QUARANTINE, rejected, decoded.quarantined),
-        time_field(file_type),
+        time_field(kind),
     )

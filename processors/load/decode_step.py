@@ -50,20 +50,18 @@ class Decoding:
         self.clock = clock
         self._quarantine: TableHandle | None = None
 
-    def decode(
-        self, file_type: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]
-    ) -> DecodedBatch:
+    def decode(self, kind: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]) -> DecodedBatch:
         """One attempt. Raises WorldFault, BatchFault as tasks do, TypeStopped when a table needs a person, Fatal."""
         attempt = self.ledger.count_attempt(batch.id)
         runner = self.runner()
-        if self.lake.table(file_type.table_name) is None and self.ledger.has_committed(file_type.table_name):
-            raise _is_gone(file_type.name, file_type.table_name)
-        table = self.lake.ensure_type_table(file_type)
-        handle, into = self.lake.handle(table), self._into(file_type, batch)
-        keys = tuple(dict.fromkeys([file_type.name, file_type.table_name.split(".")[-1], *file_type.patterns]))
-        summary = file_type.config.summary
+        if self.lake.table(kind.table_name) is None and self.ledger.has_committed(kind.table_name):
+            raise _is_gone(kind.name, kind.table_name)
+        table = self.lake.ensure_type_table(kind)
+        handle, into = self.lake.handle(table), self._into(kind, batch)
+        keys = tuple(dict.fromkeys([kind.name, kind.table_name.split(".")[-1], *kind.patterns]))
+        summary = kind.config.summary
         inputs = [_input(file) for file in files]
-        existing, replaced = self._existing(file_type, batch, inputs)
+        existing, replaced = self._existing(kind, batch, inputs)
         tasks = cut_tasks(inputs, runner.parallelism if existing is None else 1)
         jobs = [
             WriteJob(
@@ -73,7 +71,7 @@ class Decoding:
                 handle=handle,
                 quarantine=into,
                 definition=definition,
-                config=file_type.config,
+                config=kind.config,
                 keys=keys,
                 inputs=task,
                 time_field=summary.time if summary else None,
@@ -84,9 +82,9 @@ class Decoding:
             for number, task in enumerate(tasks)
         ]
         try:
-            results = runner.run(load_files, jobs, label=f"{file_type.name} {batch.id}")
+            results = runner.run(load_files, jobs, label=f"{kind.name} {batch.id}")
         except WorldFault as fault:  # on a full disk what the other tasks wrote would be in the way of the next attempt
-            for name in (file_type.table_name, quarantine.TABLE):
+            for name in (kind.table_name, quarantine.TABLE):
                 self.lake.discard(name, batch.id)
             self.ledger.note_error(batch.id, fault.message)
             raise
@@ -101,25 +99,25 @@ class Decoding:
         )
 
     def _existing(
-        self, file_type: FileType, batch: Batch, inputs: Sequence[SourceInput]
+        self, kind: FileType, batch: Batch, inputs: Sequence[SourceInput]
     ) -> tuple[tuple[FileScanTask, ...] | None, LoadedRows | None]:
         """Data files that hold keys which are there already, None without dedupe; and loads that do not count."""
-        if file_type.config.dedupe is None:
+        if kind.config.dedupe is None:
             return None, None
-        days = existing_filter(file_type.config, {source.day for source in inputs})
-        tasks = tuple(self.lake.scan_tasks(file_type.table_name, days))
+        days = existing_filter(kind.config, {source.day for source in inputs})
+        tasks = tuple(self.lake.scan_tasks(kind.table_name, days))
         replacement = self.ledger.replacement(batch.id)
         return tasks, LoadedRows.from_files(replacement[1]) if replacement else None
 
-    def _into(self, file_type: FileType, batch: Batch) -> Quarantine:
+    def _into(self, kind: FileType, batch: Batch) -> Quarantine:
         if self._quarantine is None:
             if self.lake.table(quarantine.TABLE) is None and self.ledger.has_quarantined():
-                raise _is_gone(file_type.name, quarantine.TABLE)
+                raise _is_gone(kind.name, quarantine.TABLE)
             table = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
             self._quarantine = self.lake.handle(table)
         return Quarantine(
             handle=self._quarantine,
-            file_type=file_type.name,
+            file_type=kind.name,
             schema_version=batch.schema_version,
             rejected_at=self.clock.now(),
             raw_max_bytes=self.settings.quarantine_raw_max_bytes,

@@ -73,18 +73,18 @@ class Settler:
         return moved
 
     def _end(self, file: SourceFile) -> Path | None:
-        kind = file.file_type or "unknown"
+        file_type = file.file_type or "unknown"
         match FileState(file.state):
             case FileState.LOADED:
-                return self.folders.processed(kind, self.clock.now().date())
+                return self.folders.processed(file_type, self.clock.now().date())
             case FileState.FAILED:
-                return self.folders.failed(kind)
+                return self.folders.failed(file_type)
             case FileState.ERROR:
-                return self.folders.error(kind)
+                return self.folders.error(file_type)
             case FileState.DUPLICATE:
-                return self.folders.duplicate(kind)
+                return self.folders.duplicate(file_type)
             case FileState.UNDONE:
-                return self.folders.undone(kind)
+                return self.folders.undone(file_type)
             case _:
                 return None
 

@@ -90,7 +90,7 @@ def build_days(
     runner: Runner,
     ledger: Ledger,
     clock: Clock,
-    file_type: FileType,
+    kind: FileType,
     days: Iterable[date],
     operation_id: str,
 ) -> SummaryResult:
@@ -102,20 +102,20 @@ def build_days(
     others stay and are null from now on. Raises UsageError when the type has no summary, TypeStopped when the table's
     columns are of other types, and what lake and runner raise.
     """
-    summary, definition = file_type.config.summary, file_type.definition
+    summary, definition = kind.config.summary, kind.definition
     if summary is None or definition is None:
-        raise UsageError(f'summarising {file_type.name}: it has no "summary" in its processing_config; add one first')
+        raise UsageError(f'summarising {kind.name}: it has no "summary" in its processing_config; add one first')
     began = clock.monotonic()
     wanted, target = sorted(set(days)), table_name(summary)
     generations = {day: ledger.day_generation(target, day) for day in wanted}
     rows: dict[date, int] = {}
     snapshot_id = None
     if wanted:
-        found = _read(lake, runner, file_type, summary, definition, wanted)
+        found = _read(lake, runner, kind, summary, definition, wanted)
         rows, snapshot_id = _replace(lake, runner, summary, definition, operation_id, wanted, found)
     built = {day: rows.get(day, 0) for day in wanted}
     for day, count in built.items():
-        ledger.day_built(target, file_type.name, day, generations[day], rows=count, snapshot_id=snapshot_id)
+        ledger.day_built(target, kind.name, day, generations[day], rows=count, snapshot_id=snapshot_id)
     return SummaryResult(operation_id, target, built, snapshot_id, clock.monotonic() - began)
 
 
@@ -145,13 +145,13 @@ def _former_names(definition: Definition, summary: SummaryConfig) -> dict[str, t
 def _read(
     lake: Lake,
     runner: Runner,
-    file_type: FileType,
+    kind: FileType,
     summary: SummaryConfig,
     definition: Definition,
     days: Sequence[date],
 ) -> dict[date, list[bytes]]:
     """The first round: for each day that has rows, what each bin found."""
-    raw = lake.table(file_type.table_name)
+    raw = lake.table(kind.table_name)
     names = {summary.time, *definition.field(summary.time).former_names}
     if raw is None or names.isdisjoint(raw.schema().column_names):
         return {}  # no file of the type was loaded, or none since it got its time field
@@ -166,7 +166,7 @@ def _read(
         for bin_ in _bins(files, runner.parallelism, lambda task: task.file.file_size_in_bytes)
     ]
     found: dict[date, list[bytes]] = {}
-    for parts in runner.run(last_rows, tasks, f"summary: read {file_type.table_name}"):
+    for parts in runner.run(last_rows, tasks, f"summary: read {kind.table_name}"):
         for day, part in parts:
             found.setdefault(day, []).append(part)
     return found

@@ -243,9 +243,9 @@ class _Places:
 
     def find(self, file: Mapping[str, Any], receipt: Receipt) -> Path | None:
         """Where a file that `receipt` ended is; None when it is nowhere."""
-        kind, name, file_id = receipt.file_type, str(file["name"]), str(file["id"])
+        file_type, name, file_id = receipt.file_type, str(file["name"]), str(file["id"])
         digest, size = file["digest"], int(file["size_bytes"])
-        here = [path for each in (name_with_id(name, file_id), name) for path in self._of_type(kind).get(each, [])]
+        here = [path for each in (name_with_id(name, file_id), name) for path in self._of_type(file_type).get(each, [])]
         # Of several with the same bytes, the one that was put there on the day of this batch or after.
         here.sort(key=lambda path: path.parent.name < receipt.prepared_at.date().isoformat())
         own = Path(file["path"])
@@ -255,16 +255,19 @@ class _Places:
                 return path
         return None
 
-    def _of_type(self, kind: str) -> dict[str, list[Path]]:
-        if kind not in self._by_name:
+    def _of_type(self, file_type: str) -> dict[str, list[Path]]:
+        if file_type not in self._by_name:
             names: dict[str, list[Path]] = {}
             ends = ("failed", "error", "undone")
-            tops = [self.folders.processed_base / kind, *(self.folders.source_data / end / kind for end in ends)]
+            tops = [
+                self.folders.processed_base / file_type,
+                *(self.folders.source_data / end / file_type for end in ends),
+            ]
             for top in tops:
                 for path in _files_below(top):
                     names.setdefault(Path(path).name, []).append(Path(path))
-            self._by_name[kind] = names
-        return self._by_name[kind]
+            self._by_name[file_type] = names
+        return self._by_name[file_type]
 
 
 def _holds(path: Path, size: int, digest: str | None) -> bool:

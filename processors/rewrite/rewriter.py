@@ -238,14 +238,14 @@ class Rewriter:
     def commit(
         self,
         table_name: str,
-        kind: str,
+        operation: str,
         operation_id: str,
         *,
         rest: Rest,
         again: Callable[[], Rest],
         append: Sequence[DataFile] = (),
         properties: Mapping[str, str] | None = None,
-        file_type: FileType | None = None,
+        kind: FileType | None = None,
     ) -> int | None:
         """One overwrite: the rows out, `append` in; the snapshot's id, None when there was nothing to do.
 
@@ -258,14 +258,14 @@ class Rewriter:
             if not rest.removed and not added:
                 return None
             try:
-                return self.lake.overwrite(table_name, kind, operation_id, rest.removed, added, properties)
+                return self.lake.overwrite(table_name, operation, operation_id, rest.removed, added, properties)
             except (UnknownOutcome, BatchFault) as fault:
                 faults += 1
-                policy = policy_for(fault, file_type, self.settings)
+                policy = policy_for(fault, kind, self.settings)
                 if policy.is_last(faults):
                     raise TypeStopped(fault.message, code=fault.code) from fault
                 if not self.pause(policy.wait(faults, random.random)):
-                    raise WorldFault(f"committing {kind} {operation_id}: draining between two attempts") from fault
+                    raise WorldFault(f"committing {operation} {operation_id}: draining between two attempts") from fault
                 if isinstance(fault, BatchFault):
                     rest = again()
 

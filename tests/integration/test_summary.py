@@ -73,15 +73,15 @@ class House:
         self.runner = Pickling()
         self._file = 0
 
-    def load(self, file_type: FileType, rows: Sequence[dict[str, Any]], *, file_id: str | None = None) -> None:
+    def load(self, kind: FileType, rows: Sequence[dict[str, Any]], *, file_id: str | None = None) -> None:
         """Commit rows as one source file; its name's date is 2026-01-20 unless a row says another."""
-        assert file_type.definition is not None
+        assert kind.definition is not None
         self._file += 1
         lineage = {"_file_id": file_id or f"file-{self._file:04}", "_source_file": "x.json", "_batch_id": "b"}
         table = self.lake.ensure_table(
-            file_type.table_name,
-            iceberg_schema(file_type.definition),
-            partition_spec(file_type.definition, file_type.config),
+            kind.table_name,
+            iceberg_schema(kind.definition),
+            partition_spec(kind.definition, kind.config),
         )
         arrow = schema_to_pyarrow(table.schema(), include_field_ids=False)
         complete = [

@@ -268,7 +268,7 @@ class Intake:
     def _take(self, decision: Decision, path: Path, seen: Noticed, known: _Types, round_: _Round) -> None:
         data_file = decision.data_file
         matched = Match(None) if data_file is None else known.match(data_file)
-        kind = matched.file_type
+        kind = matched.kind
         arrival = Arrival(
             file_id=new_id(self.clock),
             name=safe_name(seen.sight.name),
@@ -331,7 +331,7 @@ class Intake:
 
     def _why_held(self, prefix: str, matched: Match, known: _Types) -> str:
         """The reason in words; each is an alert once. Asked before the file moves, so a crash does not swallow it."""
-        kind = matched.file_type
+        kind = matched.kind
         if matched.tie:
             self._tell_once(
                 Event.TYPE_TIED,
@@ -367,7 +367,7 @@ class Intake:
 
     def _is_one_too_many(self, prefix: str, matched: Match, known: _Types) -> bool:
         """Whether nobody knows the prefix and discovery may not register one more."""
-        if matched.file_type is not None or matched.tie or type_name_of(prefix) in known.names:
+        if matched.kind is not None or matched.tie or type_name_of(prefix) in known.names:
             return False
         return known.inactive >= self.settings.max_inactive_types
 
@@ -411,7 +411,7 @@ class Intake:
 
     def _release(self, row: SourceFile, known: _Types, round_: _Round) -> None:
         data_file = parse_name(row.name)
-        kind = known.match(data_file).file_type
+        kind = known.match(data_file).kind
         path = Path(row.path)
         if kind is None or kind.status is not TypeStatus.ACTIVE:
             if not os.path.lexists(path):

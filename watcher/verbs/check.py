@@ -172,7 +172,7 @@ class Checker:
     def _match(self, data_file: DataFileName, checked: Checked) -> FileType | None:
         stand_ins = [_stand_in(name) for name in sorted(self._broken)]
         matched = match_type(data_file, [*self.snapshot.types, *stand_ins])
-        kind = matched.file_type
+        kind = matched.kind
         if matched.tie:
             checked.verdict = "held"
             checked.message = f"the types {', '.join(matched.tie)} match it equally well; change the patterns of one"

@@ -10,7 +10,7 @@ from typing import Any
 
 from metadata.errors import BatchFault, TypeStopped, UsageError
 from metadata.ledger.life import find_files
-from metadata.operations.replay import Kind
+from metadata.operations.replay import ReplayVerb
 from metadata.operations.reserved_records import RecordKey
 from metadata.types.definition import FileType, TypeStatus
 from processors.change.chosen_records import Chunk, RecordId, RejectedRecords, Selection
@@ -72,27 +72,27 @@ def discard(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
 def try_replay(app: App, replaying: Replay, arguments: dict[str, Any]) -> dict[str, Any]:
     """What a replay of the chosen records would make of them at this moment; changes nothing."""
     outcome = Outcome()
-    for _, file_type, _, keys in _parts(app, replaying, "replay", arguments, outcome):
-        if file_type is not None:
-            outcome.taken.append(replaying.try_out(keys, file_type))
+    for _, kind, _, keys in _parts(app, replaying, "replay", arguments, outcome):
+        if kind is not None:
+            outcome.taken.append(replaying.try_out(keys, kind))
     return {**_answer("replay", outcome), "dry_run": True}
 
 
-def _take(work: Work, kind: Kind, arguments: dict[str, Any]) -> Outcome:
+def _take(work: Work, verb: ReplayVerb, arguments: dict[str, Any]) -> Outcome:
     go_on_with_operations(work.walkers, work.app.registry)
     outcome, stopped = Outcome(), set()
-    for chunk, file_type, table_name, keys in _parts(work.app, work.replay, kind, arguments, outcome):
+    for chunk, kind, table_name, keys in _parts(work.app, work.replay, verb, arguments, outcome):
         if chunk.file_type in stopped:
             outcome.left[chunk.file_type, "an earlier part of them could not go on"] += len(keys)
             continue
         if work.draining():
             outcome.left[chunk.file_type, "the daemon was told to stop"] += len(keys)
             continue
-        if kind == "replay" and file_type is not None and work.flusher.waits_under_another_version(file_type):
+        if verb == "replay" and kind is not None and work.flusher.waits_under_another_version(kind):
             outcome.left[chunk.file_type, "a micro-batch under another version of their schema goes first"] += len(keys)
             continue
         try:
-            taken = work.replay.take(kind, Chunk(chunk.file_type, keys), file_type, table_name)
+            taken = work.replay.take(verb, Chunk(chunk.file_type, keys), kind, table_name)
         except (TypeStopped, BatchFault) as error:
             stopped.add(chunk.file_type)
             outcome.left[chunk.file_type, error.message] += len(keys)
@@ -104,7 +104,7 @@ def _take(work: Work, kind: Kind, arguments: dict[str, Any]) -> Outcome:
 
 
 def _parts(
-    app: App, replaying: Replay, kind: Kind, arguments: dict[str, Any], outcome: Outcome
+    app: App, replaying: Replay, verb: ReplayVerb, arguments: dict[str, Any], outcome: Outcome
 ) -> Iterator[tuple[Chunk, FileType | None, str, list[RecordKey]]]:
     """Chunks of records that may go, each with its type and the one table that their batches loaded into."""
     selection = select(app, arguments, must_choose=True)
@@ -115,8 +115,8 @@ def _parts(
         if not chunk.keys:
             return
         outcome.matched += len(chunk.keys)
-        file_type = types.get(chunk.file_type)
-        why_not = _why_not(app, chunk.file_type, file_type) if kind == "replay" else None
+        kind = types.get(chunk.file_type)
+        why_not = _why_not(app, chunk.file_type, kind) if verb == "replay" else None
         if why_not is not None:
             outcome.left[chunk.file_type, why_not] += len(chunk.keys)
             continue
@@ -129,19 +129,19 @@ def _parts(
             else:
                 outcome.left[chunk.file_type, IN_WORK] += 1
         for table_name, keys in sorted(by_table.items()):
-            yield chunk, file_type, table_name, keys
+            yield chunk, kind, table_name, keys
 
 
-def _why_not(app: App, name: str, file_type: FileType | None) -> str | None:
+def _why_not(app: App, name: str, kind: FileType | None) -> str | None:
     """Why records of a type cannot be replayed now."""
-    if file_type is None or file_type.definition is None:
+    if kind is None or kind.definition is None:
         return f"there is no type {name} with a schema; see: lemonade types list"
-    if file_type.status is not TypeStatus.ACTIVE:
-        return f"the type is {file_type.status.value}; run: lemonade types activate {name}"
+    if kind.status is not TypeStatus.ACTIVE:
+        return f"the type is {kind.status.value}; run: lemonade types activate {name}"
     older = [
         batch.schema_version
         for batch in app.ledger.unsettled_batches()
-        if batch.file_type == name and batch.schema_version != file_type.schema_version
+        if batch.file_type == name and batch.schema_version != kind.schema_version
     ]
     if older:
         return f"a micro-batch under schema version {older[0]} is in work; try again when it is settled"

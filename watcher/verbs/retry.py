@@ -99,7 +99,7 @@ def _judge(row: SourceFile, types: Sequence[FileType]) -> tuple[FileType | None,
     except FileRefused as refusal:
         return None, f"{refusal.message}; {cure_for(refusal.code)}"
     named = [kind for kind in types if kind.name == row.file_type]
-    kind = named[0] if named else match_type(name, types).file_type
+    kind = named[0] if named else match_type(name, types).kind
     if kind is None:
         return None, "no type takes it; register one (lemonade types add), then drop the file into incoming/ again"
     if kind.status is not TypeStatus.ACTIVE:

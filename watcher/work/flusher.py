@@ -166,10 +166,7 @@ class Flusher:
         Until it is over nothing may bring the type's table to this one.
         """
         batches = [aside.work for aside in self._aside]
-        return any(
-            work.file_type.name == kind.name and work.file_type.schema_version != kind.schema_version
-            for work in batches
-        )
+        return any(work.kind.name == kind.name and work.kind.schema_version != kind.schema_version for work in batches)
 
     # -- chunks and attempts ------------------------------------------------------------------------------------------
 
@@ -208,7 +205,7 @@ class Flusher:
 
     def _next_attempt(self) -> None:
         aside = heapq.heappop(self._aside)
-        kind = aside.work.file_type
+        kind = aside.work.kind
         with self._cutting_off(aside.flush):
             if kind.name in self.stopped:
                 self.microbatches.let_go(aside.work, "its type was stopped")
@@ -231,7 +228,7 @@ class Flusher:
     def _note_copies(self, work: BatchInWork, flush: _Flush) -> None:
         """Copies of files in flight wait for their fate; without a batch of ours, it is another flush's file."""
         if work.result.waiting and work.batch is not None:
-            flush.copies[work.file_type.name] = work.file_type
+            flush.copies[work.kind.name] = work.kind
 
     def _end_if_over(self, flush: _Flush) -> None:
         while not self._waits(flush) and flush.copies and not self.draining():

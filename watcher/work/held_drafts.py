@@ -124,4 +124,4 @@ def _takes(name: str, kind: FileType, types: Sequence[FileType]) -> bool:
     except FileRefused:
         return False
     # The first question is cheap and nearly always answers it.
-    return match_type(data_file, [kind]).file_type is kind and match_type(data_file, types).file_type is kind
+    return match_type(data_file, [kind]).kind is kind and match_type(data_file, types).kind is kind

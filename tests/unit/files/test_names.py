@@ -181,7 +181,7 @@ def test_a_glob_is_matched_against_the_whole_name() -> None:
     assert match("eu_vehicle_events", glob, plain) == Match(glob)
     assert match("EU_vehicle_events", glob, plain) == Match(plain)
     assert match("us_vehicle_events", kind("all", "*.json"), plain) == Match(plain)
-    assert match("anything", kind("all", "*.json"), plain).file_type is not None
+    assert match("anything", kind("all", "*.json"), plain).kind is not None
 
 
 def test_a_type_that_is_switched_off_keeps_its_files() -> None:
