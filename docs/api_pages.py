@@ -1,0 +1,60 @@
+"""A hook of MkDocs: one page of the reference for each package of the rooms, made from the folders that are there.
+
+So a module that is added, moved or taken away needs no line in any list. The pages exist only while the site is built.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("watcher", "processors", "metadata")
+_LEFT_OUT = ("migrations", "__pycache__")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the reference behind the pages that were written by hand."""
+    config.nav = [*(config.nav or []), {"Reference": [{room: _entries(ROOT / room)} for room in ROOMS]}]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Make the pages."""
+    for room in ROOMS:
+        for package in _packages(ROOT / room):
+            files.append(File.generated(config, _page_of(package), content=_text_of(package)))
+    return files
+
+
+def _packages(folder: Path) -> list[Path]:
+    """A package and all below it."""
+    inner = [path for path in sorted(folder.iterdir()) if (path / "__init__.py").is_file()]
+    return [folder, *(each for path in inner if path.name not in _LEFT_OUT for each in _packages(path))]
+
+
+def _entries(room: Path) -> list[Any]:
+    """A room's lines of the navigation: its own page first, then its packages."""
+    first, *others = _packages(room)
+    return [_page_of(first), *({_dotted(each).partition(".")[2]: _page_of(each)} for each in others)]
+
+
+def _page_of(package: Path) -> str:
+    """Where a package's page is. A folder of its own for each room, as its overview is that folder's index."""
+    inner = package.relative_to(ROOT).parts
+    return "/".join(("reference", *inner, "index.md")) if len(inner) == 1 else f"reference/{'/'.join(inner)}.md"
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def _text_of(package: Path) -> str:
+    """A package's page: what its `__init__.py` says, then each of its modules."""
+    modules = [path for path in sorted(package.glob("*.py")) if path.stem not in ("__init__", "__main__")]
+    whole = [f"# {_dotted(package)}\n\n::: {_dotted(package)}\n    options:\n      show_root_heading: false\n"]
+    whole[0] += "      show_root_toc_entry: false\n"
+    return "\n".join(whole + [f"::: {_dotted(module)}\n" for module in modules])
