@@ -45,7 +45,7 @@ imports: $(STAMP)
 	@$(BIN)/lint-imports
 
 docs: $(STAMP)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 tables: $(STAMP)
 	@$(BIN)/python tests/generated_tables.py

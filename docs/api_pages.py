@@ -1,19 +1,24 @@
 """A hook of MkDocs: one page of the reference for each package of the rooms, made from the folders that are there.
 
 So a module that is added, moved or taken away needs no line in any list. The pages exist only while the site is built.
+It also makes sure that `held/<prefix>/` in a docstring is shown, and that the theme's script fetches nothing.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+from griffe import Extension, Object
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("watcher", "processors", "metadata")
 _LEFT_OUT = ("migrations", "__pycache__")
+_ELSEWHERE = re.compile(r"https://(?:unpkg\.com|api\.github\.com|\$\{\w+\}/api)/")
+_TAG_OUTSIDE_OF_CODE = re.compile(r"(`[^`]*`)|<(?=[a-z/])", re.IGNORECASE)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -28,6 +33,24 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for package in _packages(ROOT / room):
             files.append(File.generated(config, _page_of(package), content=_text_of(package)))
     return files
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Take the addresses out of the theme's script at which it looks for what this site does not use.
+
+    Those are Mermaid, a stand-in for old browsers, and a repository's count of stars.
+    """
+    for script in Path(config.site_dir).glob("assets/javascripts/bundle.*.js"):
+        script.write_text(_ELSEWHERE.sub("./not-on-this-site/", script.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+class TagsAreWords(Extension):
+    """Docstrings hold no HTML: what looks like a tag is words, such as `<name>.error.json`."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """Escape it, outside of back-quotes."""
+        if obj.docstring:
+            obj.docstring.value = _TAG_OUTSIDE_OF_CODE.sub(lambda hit: hit[1] or "&lt;", obj.docstring.value)
 
 
 def _packages(folder: Path) -> list[Path]:
