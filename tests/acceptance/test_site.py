@@ -123,6 +123,12 @@ def test_site_has_every_page(site: Path) -> None:
     assert "Injected time" in (site / "search/search_index.json").read_text(encoding="utf-8")
 
 
+def test_reference_has_members_that_are_explained_beside_them(site: Path) -> None:
+    """The `#:` comments of states and events are in the reference, as docstrings are."""
+    pages = "".join(path.read_text(encoding="utf-8") for path in (site / "reference").rglob("*.html"))
+    assert "its files are fixed; nothing is promised yet" in pages
+
+
 def test_no_page_loads_anything_from_another_host(site: Path) -> None:
     """Fonts, scripts, styles and pictures all come with the site."""
     assert loaded_from_elsewhere(site) == []
@@ -159,7 +165,9 @@ def test_no_page_shows_markdown_or_swallows_words(site: Path) -> None:
     """Tables, fences and emphasis became HTML, and `<prefix>` in a text did not become a tag."""
     wrong = []
     for path in sorted(site.rglob("*.html")):
-        page = Page(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        page = Page(text)
+        wrong += [f"{path.relative_to(site)}: \\|"] if "\\|" in text else []
         wrong += [f"{path.relative_to(site)}: <{tag}>" for tag in page.tags - set(_SHOWN.split())]
         wrong += [
             f"{path.relative_to(site)}: {words}" for words in page.words if re.search(r"\| ---|```|\*\*|\]\(", words)

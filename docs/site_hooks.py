@@ -1,7 +1,7 @@
-"""A hook of MkDocs: one page of the reference for each package of the rooms, made from the folders that are there.
+"""Hooks of MkDocs: one page of the reference for each package of the rooms, made from the folders that are there.
 
 So a module that is added, moved or taken away needs no line in any list. The pages exist only while the site is built.
-It also makes sure that `held/<prefix>/` in a docstring is shown, and that the theme's script fetches nothing.
+The others smooth out where the site's Markdown differs, and keep the theme's script from fetching anything.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from griffe import Extension, Object
+from griffe import Docstring, Extension, Object
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("watcher", "processors", "metadata")
 _LEFT_OUT = ("migrations", "__pycache__")
 _ELSEWHERE = re.compile(r"https://(?:unpkg\.com|api\.github\.com|\$\{\w+\}/api)/")
+_CODE = re.compile(r"`[^`\n]+`")
 _TAG_OUTSIDE_OF_CODE = re.compile(r"(`[^`]*`)|<(?=[a-z/])", re.IGNORECASE)
 
 
@@ -44,11 +45,20 @@ def on_post_build(config: MkDocsConfig) -> None:
         script.write_text(_ELSEWHERE.sub("./not-on-this-site/", script.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-class TagsAreWords(Extension):
-    """Docstrings hold no HTML: what looks like a tag is words, such as `<name>.error.json`."""
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Within code a bar is written with a backslash in tables, which GitHub takes away and the site would show."""
+    return _CODE.sub(lambda code: code[0].replace("\\|", "|"), markdown)
+
+
+class SaidInSource(Extension):
+    """What the sources say of a name, as it is meant."""
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Escape it, outside of back-quotes."""
+        """Take the `#:` comment of a member for its docstring; escape tags outside of code."""
+        if obj.is_attribute and not obj.docstring and obj.lineno:
+            line = obj.lines_collection[obj.filepath][obj.lineno - 1]
+            if comment := line.partition("  #: ")[2]:
+                obj.docstring = Docstring(comment, parent=obj, lineno=obj.lineno)
         if obj.docstring:
             obj.docstring.value = _TAG_OUTSIDE_OF_CODE.sub(lambda hit: hit[1] or "&lt;", obj.docstring.value)
 
