@@ -1,13 +1,15 @@
 # make demo    the main job on generated data, in a folder of its own
 # make test    every test, on two workers (WORKERS=1: on one); sets up first
-# make check   lint, types, import contracts, tests: what CI runs
+# make check   lint, types, import contracts, the site, tests: what CI runs
+# make docs    the manual as a site, in site/; a broken link fails
+# make tables  write what is made from the code into the documents
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: demo test check lint types imports setup lock bench soak clean help
+.PHONY: demo test check lint types imports docs tables setup lock bench soak clean help
 
 help:
 	@sed -n 's/^# make/  make/p' Makefile
@@ -42,7 +44,15 @@ types: $(STAMP)
 imports: $(STAMP)
 	@$(BIN)/lint-imports
 
-check: lint types imports test
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+tables: $(STAMP)
+	@$(BIN)/python tests/generated_tables.py
+	@$(BIN)/python -c 'from metadata.settings import env_example; print(env_example(), end="")' > .env.example
+	@$(BIN)/lemonade types schema > docs/types.schema.json
+
+check: lint types imports docs test
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/main_job.py
@@ -54,4 +64,4 @@ lock:
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --extra dev --output-file requirements-dev.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -98,7 +98,7 @@ def test_the_file_for_editors_is_what_the_code_says() -> None:
     )
 
 
-@pytest.mark.parametrize("raw", [*BUILT_IN, *shown("docs/types.md"), *shown("README.md")])
+@pytest.mark.parametrize("raw", [*BUILT_IN, *shown("docs/types.md"), *shown("docs/new_type.md")])
 def test_types_that_exist_fit_the_schema(raw: Any) -> None:
     """The built-in types and every types file of the documents."""
     assert faults(raw, SCHEMA) == []
