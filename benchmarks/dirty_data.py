@@ -18,7 +18,7 @@ from random import Random
 from main_job import EVENTS, Bench, Shape, machine, settings_in
 
 from metadata.logs import configure
-from processors.spark.runner import SparkRunner
+from processors.spark.spark_runner import SparkRunner
 from watcher.app import App
 from watcher.verbs.test_data import document, records, spoil
 

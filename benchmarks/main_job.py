@@ -29,7 +29,7 @@ from pyspark.sql.functions import explode
 from metadata.database.states import FlushReason
 from metadata.logs import configure
 from metadata.settings import Settings
-from processors.spark.runner import SparkRunner
+from processors.spark.spark_runner import SparkRunner
 from watcher.app import App
 from watcher.verbs.test_data import KINDS, document, records
 from watcher.work.work import Work

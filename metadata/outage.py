@@ -6,12 +6,12 @@ on. Nothing here counts attempts: an outage is nobody's fault.
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from metadata.errors import WorldFault
+from metadata.files.os_errors import DISK_FULL
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.retry_policy import WORLD
 
@@ -20,22 +20,7 @@ log = get_logger()
 R = TypeVar("R")
 T = TypeVar("T", bound=object)
 
-DISK_FULL = "disk_full"
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = WORLD.first_wait_seconds, WORLD.longest_wait_seconds
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_FULL_TEXTS = ("no space left on device", "disk quota exceeded", "database or disk is full", "file too large")
-
-
-def is_full(error: object) -> bool:
-    """Whether an error, ours or a library's, says that a disk (or a quota, or a size limit) is used up."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    return any(text in str(error).lower() for text in _FULL_TEXTS)
-
-
-def world_code(error: object, otherwise: str) -> str:
-    """The code of the WorldFault that `error` becomes."""
-    return DISK_FULL if is_full(error) else otherwise
 
 
 class Outage:

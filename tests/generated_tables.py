@@ -10,12 +10,13 @@ from typing import Any
 import click
 from documents import ROOT, home
 
+from metadata.database.states import BatchState, FileState
 from metadata.logs import Event
 from metadata.reject_codes import RejectCode
 from metadata.retry_policy import policies
 from metadata.settings import Settings, settings_table
-from metadata.database.states import BatchState, FileState
 from watcher import cli
+from watcher.exit_codes import EXIT_CODES
 
 
 def commands(group: click.Group = cli.group, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -53,7 +54,7 @@ def plain(words: str) -> str:
 
 def exit_codes_table() -> str:
     """The exit codes and what they mean."""
-    rows = [f"| {code} | {plain(meaning)} |" for code, meaning in cli.EXIT_CODES.items()]
+    rows = [f"| {code} | {plain(meaning)} |" for code, meaning in EXIT_CODES.items()]
     return "\n".join(["| code | means |", "| --- | --- |", *rows]) + "\n"
 
 

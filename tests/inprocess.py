@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from processors.spark.runner import Runner
+from processors.spark.spark_runner import Runner
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -19,7 +19,7 @@ from metadata.settings import Settings
 from watcher.app import App
 from watcher.intake.intake import ScanResult
 from watcher.intake.observer import Nominations
-from watcher.work.flusher import FlushReport
+from watcher.work.handover import FlushReport
 from watcher.work.work import Work
 
 NAME = "vehicles_events_20260115120000.json"

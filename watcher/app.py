@@ -19,7 +19,7 @@ from metadata.settings import Settings
 
 if TYPE_CHECKING:
     from processors.lake.lake import Lake
-    from processors.spark.runner import Runner
+    from processors.spark.spark_runner import Runner
 
 
 class App:
@@ -90,7 +90,7 @@ class App:
         """The one Spark session; ConfigurationError when no Java is found. Nothing starts before its first use."""
         if self._runner is None:
             from processors.spark.java import find_java
-            from processors.spark.runner import SparkRunner
+            from processors.spark.spark_runner import SparkRunner
 
             self._runner = SparkRunner(self.settings, find_java(self.environ, self.java_shim_folder))
         return self._runner

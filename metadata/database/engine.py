@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from metadata.errors import ConfigurationError, WorldFault
-from metadata.outage import world_code
+from metadata.files.os_errors import world_code
 
 BUSY_TIMEOUT_SECONDS = 10
 REVISION = "0003"

@@ -26,6 +26,7 @@ from metadata.errors import ConfigurationError, UsageError
 from metadata.registry import versions
 from metadata.registry.drafts import DRAFT_COLUMNS, draft_of
 from metadata.registry.exchange import document_of, types_of
+from metadata.registry.planned_update import UNRECORDED, Update, planned
 from metadata.registry.rows import (
     COLUMNS,
     JSON_COLUMNS,
@@ -45,11 +46,10 @@ from metadata.registry.rows import (
     status_of,
     version_of,
 )
-from metadata.registry.updates import UNRECORDED, Update, planned
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
-from metadata.types.changes import Change
 from metadata.types.definition import FileType, TypeStatus, table_identifier
+from metadata.types.difference import Change
 from metadata.types.parse_file import conflicts, parse_type, storable
 
 __all__ = ["BrokenType", "Registry", "RegistrySnapshot", "get_or_create_table_metadata", "type_name_of"]
@@ -126,7 +126,7 @@ class Registry:
             return self._planned(session, file_type, raw)
 
     def update(self, file_type: str, raw: Mapping[str, Any], *, version: int | None = None) -> FileType:
-        """Change what may change; what that is, `metadata.types.changes` says.
+        """Change what may change; what that is, `metadata.types.difference` says.
 
         Keys that `raw` leaves out stay as they are. A change of the schema is a new version of it, on record with its
         changes. Raises ConfigurationError with every reason when something may not be changed, and UsageError when

@@ -47,7 +47,7 @@ from processors.rewrite.rewriter import FEW_BYTES, Rest, Rewriter, bins, days_in
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
 
-    from processors.spark.runner import Runner
+    from processors.spark.spark_runner import Runner
 
 log = get_logger()
 

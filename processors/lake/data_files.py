@@ -23,7 +23,7 @@ from pyiceberg.table import WriteTask
 from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform
 
 from metadata.errors import Fatal, WorldFault
-from metadata.outage import world_code
+from metadata.files.os_errors import world_code
 from metadata.types.definition import DATE_COLUMN
 from processors.lake.lake import TableHandle
 

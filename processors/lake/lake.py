@@ -39,7 +39,7 @@ from sqlalchemy import Engine, event, make_url, text
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
-from metadata.outage import world_code
+from metadata.files.os_errors import world_code
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
 from processors.decode.schema import iceberg_schema, partition_spec

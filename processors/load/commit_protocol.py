@@ -71,7 +71,7 @@ from processors.load.telling import (
 )
 from processors.receipts.batches import Receipts
 from processors.rewrite.rewriter import Rewriter
-from processors.spark.runner import Runner
+from processors.spark.spark_runner import Runner
 
 log = get_logger()
 

@@ -17,10 +17,10 @@ from metadata.database.states import FileState
 from metadata.errors import BytesChanged, WorldFault
 from metadata.files.folders import Folders, move_or_finish, name_with_id, write_reason
 from metadata.files.moves import sync_folders
+from metadata.files.os_errors import world_code
 from metadata.ids import new_id
 from metadata.ledger.ledger import Arrival, Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.outage import world_code
 from processors.load.changed_since_read import changed_since_read
 
 log = get_logger()

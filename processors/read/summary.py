@@ -38,7 +38,7 @@ from processors.lake.table_evolution import former_names
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
 
-    from processors.spark.runner import Runner
+    from processors.spark.spark_runner import Runner
 
 T = TypeVar("T")
 

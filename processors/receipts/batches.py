@@ -33,10 +33,10 @@ from metadata.database.states import BatchState
 from metadata.errors import WorldFault
 from metadata.files.folders import Folders, name_with_id
 from metadata.files.moves import make_folder, sync_folder
+from metadata.files.os_errors import world_code
 from metadata.ledger.batch_receipt import Rebuilding, Receipt
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.outage import world_code
 from metadata.types.definition import FileType
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake, LandingState

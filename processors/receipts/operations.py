@@ -18,7 +18,7 @@ from metadata.clock import Clock
 from metadata.database.engine import Database
 from metadata.database.states import BatchState
 from metadata.logs import Event, Severity, alert
-from metadata.operations.receipt import OperationLedger, OperationReceipt
+from metadata.operations.operation_receipt import OperationLedger, OperationReceipt
 from processors.lake.lake import Lake
 from processors.receipts.batches import ReceiptFiles
 

@@ -39,7 +39,7 @@ from processors.lake.lake import Lake, TableHandle
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
 
-    from processors.spark.runner import Runner
+    from processors.spark.spark_runner import Runner
 
 _EPOCH = date(1970, 1, 1)
 FEW_BYTES = 4 * 1024 * 1024  # of Parquet: read and written again in a second or two

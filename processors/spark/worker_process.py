@@ -3,7 +3,7 @@
 Run as a module it is also the process that Spark forks its workers from (`spark.python.daemon.module`): it imports
 first what every task needs. Spark ends workers that were idle for a minute, so without this every batch of a quiet
 folder would pay for those imports again. Forking is safe only while the process has one thread; the settings in
-`processors.spark.runner` that keep the libraries from starting any are part of this.
+`processors.spark.spark_runner` that keep the libraries from starting any are part of this.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from metadata.errors import BatchFault, LemonadeError, WorldFault
-from metadata.outage import DISK_FULL, is_full
+from metadata.files.os_errors import DISK_FULL, is_full
 
 SCHEMA = "task long, answer binary"  #: the one row that each task gives back to Spark
 

@@ -27,7 +27,7 @@ from processors.load import decode_step as decoding
 from processors.load import next_attempt as attempts
 from processors.load.load_task import WriteJob, load_files
 from processors.spark.java import find_java
-from processors.spark.runner import Runner, SparkRunner
+from processors.spark.spark_runner import Runner, SparkRunner
 from watcher.app import App
 from watcher.daemon.service import Service
 from watcher.work.work import Work

@@ -29,9 +29,10 @@ from sqlalchemy.exc import OperationalError
 from metadata.database.models import Mark
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import WorldFault
+from metadata.files.os_errors import DISK_FULL, is_full
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, configure, get_logger
-from metadata.outage import DISK_FULL, Outage, is_full
+from metadata.outage import Outage
 from metadata.settings import Settings
 from processors.load import load_task as worker
 from processors.read.audit import audit

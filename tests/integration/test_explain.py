@@ -23,7 +23,7 @@ from metadata.ledger.ledger import Arrival, FileOutcome, Ledger, NewFile
 from metadata.settings import Settings
 from watcher.app import App
 from watcher.commands.explain import explain
-from watcher.verbs.requesting import perform
+from watcher.verbs.perform import perform
 
 NAME = "vehicles_events_20260115120000.json"
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

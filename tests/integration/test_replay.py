@@ -17,7 +17,7 @@ from rejecting import records
 from unsparked import Unsparked
 from workshop import Workshop
 
-from metadata import record_cures
+from metadata import reject_codes
 from metadata.database.models import Batch, BatchFile, Operation, ReplayRecord, SourceFile, TableMetadata
 from metadata.errors import UsageError, WorldFault
 from metadata.reject_codes import RejectCode
@@ -617,7 +617,7 @@ def test_bytes_that_are_no_text(shop: Workshop) -> None:
 
 def test_every_code_has_its_cure() -> None:
     """No reason for which a record is rejected is without a word of help."""
-    assert {code.value for code in RejectCode} <= set(record_cures.CURES)
+    assert {code.value for code in RejectCode} <= set(reject_codes.CURES)
 
 
 def test_explain_tells_what_became_of_rejected_records(shop: Workshop) -> None:

@@ -16,7 +16,7 @@ from command import wait_for
 from metadata.errors import BatchFault, ConfigurationError, FileRefused, LemonadeError, WorldFault
 from metadata.settings import Settings
 from processors.spark.java import Java, find_java
-from processors.spark.runner import SparkRunner
+from processors.spark.spark_runner import SparkRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -202,7 +202,7 @@ import os, signal, sys
 from pathlib import Path
 from metadata.settings import Settings
 from processors.spark.java import find_java
-from processors.spark.runner import SparkRunner
+from processors.spark.spark_runner import SparkRunner
 
 logs, answers = Path(sys.argv[1]), open(sys.argv[2], "w", buffering=1)
 signal.signal(signal.SIGINT, lambda *_: print("interrupted", file=answers))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.cures import cure_for
-from metadata.record_cures import record_cure
+from metadata.reject_codes import record_cure
 from watcher.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
 
 if TYPE_CHECKING:

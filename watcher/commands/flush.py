@@ -21,7 +21,7 @@ _NAMES_SHOWN = 5
 @click.pass_obj
 def flush(app: App, types: tuple[str, ...], no_wait: bool, as_json: bool) -> None:
     """Load what is in incoming/ now, for the given TYPES or all. Exit 1 when a file could not be loaded."""
-    from watcher.verbs.requesting import perform
+    from watcher.verbs.perform import perform
 
     answer = perform(app, "flush", {"types": list(types)}, wait=not no_wait)
     if "request_id" in answer:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from metadata.errors import UsageError
-from metadata.record_cures import record_cure
+from metadata.reject_codes import record_cure
 from watcher.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
 
 if TYPE_CHECKING:
@@ -162,12 +162,12 @@ def replay(
     """
     arguments = {**_arguments(**chosen), "records": list(records), "all": everything, "limit": limit}
     if dry_run:
-        from watcher.verbs.requesting import trial_of_replay
+        from watcher.verbs.perform import trial_of_replay
 
         told = trial_of_replay(app, arguments)
     else:
+        from watcher.verbs.perform import perform
         from watcher.verbs.replay import select
-        from watcher.verbs.requesting import perform
 
         select(app, arguments, must_choose=True)  # what makes no sense is said before anything is locked
         told = perform(app, "quarantine.replay", arguments)
@@ -201,7 +201,7 @@ def discard(
         if not sys.stdin.isatty():
             raise UsageError(f"discarding {what}: they are gone then; without a terminal, say --yes")
         click.confirm(f"Throw {what} away?", abort=True, err=True)
-    from watcher.verbs.requesting import perform
+    from watcher.verbs.perform import perform
 
     told = perform(app, "quarantine.discard", arguments)
     _tell(told, as_json)

@@ -53,7 +53,7 @@ def retry(
 
         told = answer(app, choose(app, arguments))
     else:
-        from watcher.verbs.requesting import perform
+        from watcher.verbs.perform import perform
 
         told = perform(app, "retry", arguments)
     if as_json:

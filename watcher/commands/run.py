@@ -21,7 +21,7 @@ def run(app: App, once: bool, as_json: bool) -> None:
     """Run the daemon. SIGTERM or Ctrl-C drains; a second one stops at once."""
     from metadata.errors import LemonadeError
     from metadata.logs import Event, Severity, alert, configure
-    from watcher.cli import exit_code
+    from watcher.exit_codes import exit_code
 
     try:
         configure(app.settings.log_level, app.settings.log_format)
@@ -50,7 +50,7 @@ def _pause(seconds: float) -> bool:
 def _run_once(app: App, as_json: bool) -> int:
     from watcher.commands.flush import any_failed, print_flush
     from watcher.lock import acquire
-    from watcher.verbs.requesting import do_under_lock
+    from watcher.verbs.perform import do_under_lock
 
     _ = app.database  # a missing `init` is said before anything is locked
     with acquire(app.settings, "command", "run --once"):

@@ -24,7 +24,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.pass_obj
 def summarize(app: App, day: datetime | None, first: datetime | None, last: datetime | None, as_json: bool) -> None:
     """Build the summary of DAY, of a range of days, or without either of every day whose rows changed since."""
-    from watcher.verbs.requesting import perform
+    from watcher.verbs.perform import perform
 
     if day is not None and (first is not None or last is not None):
         raise UsageError("summarizing: give a day, or --from and --to, not both")

@@ -34,7 +34,7 @@ def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
     else:
         if not yes:
             _ask(asked.what, asked.rows, asked.quarantined, asked.batch.table_name if asked.batch else "its table")
-        from watcher.verbs.requesting import perform
+        from watcher.verbs.perform import perform
 
         told = perform(app, "undo", {"target": asked.target})
     _tell(told, as_json)

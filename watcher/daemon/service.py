@@ -41,7 +41,7 @@ from watcher.verbs.do import TABLE_VERBS, days_asked, do, do_registry
 from watcher.verbs.retry import answer as retry_answer
 from watcher.verbs.retry import take
 from watcher.work.buffers import Buffers
-from watcher.work.flusher import Flusher, FlushReport
+from watcher.work.handover import Flusher, FlushReport
 from watcher.work.held_drafts import Wanted
 from watcher.work.work import Work, flush_answer, summary_answer, wanted_types
 

@@ -26,7 +26,7 @@ from metadata.logs import Event, get_logger
 from metadata.types.definition import FileType, TypeStatus
 from watcher.app import App
 from watcher.intake.intake import GROUP_FILES, ScanResult, digest_file
-from watcher.work.flusher import FlushReport
+from watcher.work.handover import FlushReport
 from watcher.work.work import Work, flush_answer
 
 log = get_logger()

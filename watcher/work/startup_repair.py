@@ -14,7 +14,7 @@ from metadata.database.states import BatchState
 from metadata.errors import TypeStopped
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.operations.receipt import OperationReceipt
+from metadata.operations.operation_receipt import OperationReceipt
 from metadata.registry.registry import Registry
 from metadata.types.definition import FileType
 from processors.change.backfill import Backfill

@@ -35,7 +35,7 @@ from watcher.intake.free_space import Room
 from watcher.intake.intake import Ignored, Intake, ScanResult
 from watcher.intake.observer import Nominations
 from watcher.intake.unknown_ends import record_ends
-from watcher.work.flusher import Flusher, FlushReport
+from watcher.work.handover import Flusher, FlushReport
 from watcher.work.held_drafts import Drafting
 from watcher.work.startup_repair import Recovered, Repair, Walkers, inspect, recover, resume_operations
 

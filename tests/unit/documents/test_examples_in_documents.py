@@ -13,11 +13,11 @@ from documents import DOCUMENTS, blocks, cells, part, text_of
 
 from metadata.clock import SystemClock
 from metadata.database.engine import Database
-from metadata.types.definition import PLAIN_TYPES, TypeStatus
-from metadata.logs import Event, Severity
 from metadata.database.models import Base
+from metadata.logs import Event, Severity
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
+from metadata.types.definition import PLAIN_TYPES, TypeStatus
 from metadata.types.parse_file import parse_type
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def perform(app: App, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Have the daemon do it, or do it here; see `watcher.verbs.requesting`."""
-    from watcher.verbs.requesting import perform as ask
+    """Have the daemon do it, or do it here; see `watcher.verbs.perform`."""
+    from watcher.verbs.perform import perform as ask
 
     return ask(app, verb, arguments)
 

@@ -11,7 +11,7 @@ from watcher.commands.types.files import agree, perform, read, say
 from watcher.show import JSON_OPTION, print_json, shown
 
 if TYPE_CHECKING:
-    from metadata.registry.updates import Update
+    from metadata.registry.planned_update import Update
     from watcher.app import App
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from metadata.database.models import SchemaVersion
 from metadata.errors import ConfigurationError
 from metadata.registry.versions import definitions
-from metadata.types.changes import Change, diff, is_new_version, refusals, with_former_names
 from metadata.types.definition import Definition, FileType
+from metadata.types.difference import Change, diff, is_new_version, refusals, with_former_names
 from metadata.types.parse_file import parse_type
 
 UNRECORDED = "not recorded when it was made: somebody changed the type with SQL"

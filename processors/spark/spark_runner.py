@@ -34,8 +34,8 @@ import metadata
 import processors
 from metadata.clock import SystemClock
 from metadata.errors import BatchFault, WorldFault
+from metadata.files.os_errors import DISK_FULL, is_full
 from metadata.logs import Event, get_logger
-from metadata.outage import DISK_FULL, is_full
 from metadata.settings import Settings
 from processors.spark import worker_process as spark_worker
 from processors.spark.java import Java
