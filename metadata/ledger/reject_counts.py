@@ -6,7 +6,6 @@ Both are written within the transactions of Prepare and Record, and again when a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,31 +13,12 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from metadata.database.models import BatchFile, Reject, ReplayRecord, SourceFile, UnknownField
+from metadata.ledger.values import RejectReason, UnknownKey
 
 MOST_REASONS = 50  # groups kept of one file; the rest becomes one more
 OTHER = "other"
 MOST_UNKNOWN = 1000  # keys kept of one type: a producer may make up a new one for each record
 _NAME_LENGTH = 255  # of the columns that hold keys and fields
-
-
-@dataclass(frozen=True)
-class RejectReason:
-    """How many records of one file were rejected for one reason."""
-
-    code: str
-    field: str  #: empty when the record as a whole is at fault
-    records: int
-    first_record_no: int
-    message: str  #: of the first of them
-
-
-@dataclass(frozen=True)
-class UnknownKey:
-    """A key that records of one file have and the schema has not."""
-
-    key: str  #: dots lead into structs
-    records: int
-    sample: str  #: one value, as JSON text, cut when long
 
 
 def bounded(reasons: Sequence[RejectReason]) -> tuple[RejectReason, ...]:

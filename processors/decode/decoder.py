@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from metadata.errors import FileRefused
-from metadata.ledger.reject_counts import RejectReason, UnknownKey
+from metadata.ledger.values import RejectReason, UnknownKey
 from metadata.reject_codes import RejectCode
 from metadata.types.definition import Definition, UnknownFields
 from processors.decode.column_faults import Fault, TooLarge, sound_columns

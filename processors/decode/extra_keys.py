@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from metadata.ledger.reject_counts import UnknownKey
+from metadata.ledger.values import UnknownKey
 from metadata.types.definition import Definition, FieldType
 
 _KEYS_REPORTED = 100

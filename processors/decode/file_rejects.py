@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from metadata.ledger.reject_counts import RejectReason
+from metadata.ledger.values import RejectReason
 from metadata.types.definition import Field
 
 _REASON_CHARACTERS = 500  # a key of the record may stand in it, and that can be of any length

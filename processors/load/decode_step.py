@@ -11,7 +11,8 @@ from metadata.clock import Clock
 from metadata.database.models import Batch, SourceFile
 from metadata.errors import Fatal, TypeStopped, WorldFault
 from metadata.files.names import parse_name
-from metadata.ledger.ledger import FileOutcome, Ledger, WrittenFile
+from metadata.ledger.ledger import Ledger
+from metadata.ledger.values import FileOutcome, WrittenFile
 from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
 from processors.decode.known_keys import existing_filter

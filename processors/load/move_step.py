@@ -19,7 +19,8 @@ from metadata.files.folders import Folders, move_or_finish, name_with_id, write_
 from metadata.files.moves import sync_folders
 from metadata.files.os_errors import world_code
 from metadata.ids import new_id
-from metadata.ledger.ledger import Arrival, Ledger
+from metadata.ledger.ledger import Ledger
+from metadata.ledger.values import Arrival
 from metadata.logs import Event, Severity, alert, get_logger
 from processors.load.changed_since_read import changed_since_read
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from metadata.ledger.ledger import FileOutcome
+from metadata.ledger.values import FileOutcome
 from metadata.reject_codes import RejectCode
 from metadata.settings import Settings
 from metadata.types.parse_config import parse_config

@@ -19,7 +19,8 @@ from metadata.database.models import FileHistory
 from metadata.database.states import FileState, FlushReason
 from metadata.ids import new_id
 from metadata.ledger.file_history import of_file
-from metadata.ledger.ledger import Arrival, FileOutcome, Ledger, NewFile
+from metadata.ledger.ledger import Ledger
+from metadata.ledger.values import Arrival, FileOutcome, NewFile
 from metadata.settings import Settings
 from watcher.app import App
 from watcher.commands.explain import explain

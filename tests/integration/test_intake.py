@@ -21,7 +21,8 @@ from metadata.database.engine import Database
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import WorldFault
-from metadata.ledger.ledger import Ledger, NewFile
+from metadata.ledger.ledger import Ledger
+from metadata.ledger.values import NewFile
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from metadata.types.definition import FileType, TypeStatus

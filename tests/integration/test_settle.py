@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from metadata.database.states import FlushReason
 from metadata.ids import new_id
-from metadata.ledger.ledger import Arrival, FileOutcome
+from metadata.ledger.values import Arrival, FileOutcome
 from processors.load.move_step import Settler
 from watcher.app import App
 

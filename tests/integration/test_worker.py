@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from metadata.errors import Fatal, WorldFault
-from metadata.ledger.ledger import FileOutcome
+from metadata.ledger.values import FileOutcome
 from metadata.settings import Settings
 from metadata.types.definition import Definition, ProcessingConfig
 from metadata.types.parse_config import parse_config

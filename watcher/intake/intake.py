@@ -32,7 +32,8 @@ from metadata.files.moves import sync_folders
 from metadata.files.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
 from metadata.files.os_errors import DISK_FULL, world_code
 from metadata.ids import new_id
-from metadata.ledger.ledger import Arrival, HeldClaim, Ledger, NewFile
+from metadata.ledger.ledger import Ledger
+from metadata.ledger.values import Arrival, HeldClaim, NewFile
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry.registry import Registry, type_name_of
 from metadata.settings import Settings

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from metadata.errors import BytesChanged
 from metadata.files.folders import reason_path
-from metadata.ledger.ledger import Ledger, NewFile
+from metadata.ledger.ledger import Ledger
 from metadata.ledger.life import ended_like
+from metadata.ledger.values import NewFile
 
 
 def mark_returned(ledger: Ledger, arrivals: Sequence[NewFile]) -> None:

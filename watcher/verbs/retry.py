@@ -20,8 +20,8 @@ from metadata.errors import FileRefused, LemonadeError, UsageError
 from metadata.files.folders import move, reason_path
 from metadata.files.moves import sync_folders
 from metadata.files.names import match_type, parse_name
-from metadata.ledger.ledger import HeldClaim
 from metadata.ledger.life import files_by_id, find_files
+from metadata.ledger.values import HeldClaim
 from metadata.logs import Event, get_logger
 from metadata.types.definition import FileType, TypeStatus
 from watcher.app import App

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from decoded import KEYS, define, rows_of, single_rows
 
-from metadata.ledger.reject_counts import RejectReason
+from metadata.ledger.values import RejectReason
 from processors.decode import decoder as decode_module
 from processors.decode.columns import ColumnError, Columns
 from processors.decode.decoder import DecodedGroup, Decoder

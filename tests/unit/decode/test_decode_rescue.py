@@ -8,7 +8,7 @@ from decoded import KEYS, define, rows_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metadata.ledger.reject_counts import UnknownKey
+from metadata.ledger.values import UnknownKey
 from metadata.types.definition import UnknownFields
 from processors.decode import records as records_module
 from processors.decode.decoder import DecodedGroup, Decoder
