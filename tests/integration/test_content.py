@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from math import copysign
@@ -19,20 +18,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from workbench import MIB, Workbench
 
 from metadata.ledger.values import FileOutcome
 from metadata.reject_codes import RejectCode
-from metadata.settings import Settings
-from metadata.types.parse_config import parse_config
-from metadata.types.parse_definition import parse_definition
-from processors.decode.schema import iceberg_schema, partition_spec
-from processors.lake import quarantine_table as quarantine
-from processors.lake.lake import Lake
-from processors.load.load_task import Quarantine, SourceInput, TaskResult, WriteJob, load_files
+from processors.load.load_task import SourceInput, TaskResult
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/content.md"
-DAY = date(2026, 1, 15)
-MIB = 1024 * 1024
 LIMIT = 64 * MIB
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
@@ -193,73 +185,24 @@ CASES: dict[str, Case] = {
 }
 
 
-@dataclass(frozen=True)
-class House:
-    """A lake with the table of the page's fields, and a folder of claimed files."""
-
-    lake: Lake
-    folder: Path
-
-    def claim(self, case: Case) -> list[SourceInput]:
-        """The case's files, in place."""
-        suffixes = case.name.partition(".")[2]
-        ending = suffixes.rpartition(".")[2]
-        inputs = []
-        for content in case.files:
-            name = f"things_20260115120000_{uuid.uuid4().hex}.{suffixes}"
-            path = self.folder / name
-            path.write_bytes(content)
-            inputs.append(
-                SourceInput(
-                    file_id=name,
-                    path=str(path),
-                    name=name,
-                    digest=hashlib.sha256(content).hexdigest(),
-                    day=DAY,
-                    size_bytes=len(content),
-                    lines=suffixes.startswith("jsonl"),
-                    compression=ending if ending in ("gz", "zst") else None,  # type: ignore[arg-type] # checked
-                )
-            )
-        return inputs
-
-    def load(self, inputs: Sequence[SourceInput], **config: Any) -> TaskResult:
-        """One task with these files."""
-        definition = parse_definition(fields_of_the_page())
-        parsed = parse_config(config, None, definition)
-        table = self.lake.ensure_table(
-            "raw_data.things", iceberg_schema(definition), partition_spec(definition, parsed)
-        )
-        rejects = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
-        job = WriteJob(
-            batch_id=str(uuid.uuid4()),
-            attempt=1,
-            task=0,
-            handle=self.lake.handle(table),
-            quarantine=Quarantine(self.lake.handle(rejects), "things", 1, NOON, MIB),
-            definition=definition,
-            config=parsed,
-            keys=("things",),
-            inputs=tuple(inputs),
-            time_field="at",
-            max_decoded_bytes=LIMIT,
-        )
-        return load_files(job)
-
-
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> House:
-    """One house for all rows."""
-    folder = tmp_path_factory.mktemp("content")
-    environ = {
-        "DATALAKE_BASE": str(folder / "lake"),
-        "ICEBERG_CATALOG_URI": f"sqlite:///{folder}/catalog.db",
-        "DATABASE_URL": f"sqlite:///{folder}/metadata.db",
-    }
-    lake = Lake(Settings.load(environ, env_file=None))
-    lake.init()
-    (folder / "processing").mkdir()
-    return House(lake, folder / "processing")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+    """One for all rows."""
+    made = Workbench(tmp_path_factory.mktemp("content"), "things", fields_of_the_page())
+    made.facts.update(time_field="at", max_decoded_bytes=LIMIT)
+    return made
+
+
+def claim(house: Workbench, case: Case) -> list[SourceInput]:
+    """The case's files, in place."""
+    suffixes = case.name.partition(".")[2]
+    return [house.drop(content, f"things_20260115120000_{uuid.uuid4().hex}.{suffixes}") for content in case.files]
+
+
+def load(house: Workbench, inputs: Sequence[SourceInput], **config: Any) -> TaskResult:
+    """One task with these files."""
+    house.use(fields_of_the_page(), **config)
+    return house.run(*inputs)
 
 
 @cache
@@ -325,19 +268,19 @@ def test_page_and_test_have_the_same_rows() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_file_becomes_what_the_page_says(house: House, name: str) -> None:
+def test_file_becomes_what_the_page_says(house: Workbench, name: str) -> None:
     """Loaded with so many rows, or set aside with that code: whatever is in the file."""
-    inputs = house.claim(CASES[name])
-    check(house.load(inputs, **CASES[name].config), inputs, name)
+    inputs = claim(house, CASES[name])
+    check(load(house, inputs, **CASES[name].config), inputs, name)
 
 
-def test_no_content_disturbs_the_files_beside_it(house: House) -> None:
+def test_no_content_disturbs_the_files_beside_it(house: Workbench) -> None:
     """All of it in one task, between good files, has the same outcomes."""
     names = [name for name, case in CASES.items() if not case.config and sum(map(len, case.files)) < MIB]
-    claimed = {name: house.claim(CASES[name]) for name in names}
-    neighbours = [house.claim(Case([THREE]))[0] for _ in names]
+    claimed = {name: claim(house, CASES[name]) for name in names}
+    neighbours = [claim(house, Case([THREE]))[0] for _ in names]
     inputs = [source for name, beside in zip(names, neighbours, strict=True) for source in (*claimed[name], beside)]
-    result = house.load(inputs)
+    result = load(house, inputs)
     assert len(result.outcomes) == len(inputs)
     for name in names:
         check(result, claimed[name], name)

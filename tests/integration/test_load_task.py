@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import os
-import pickle
 import socket
 import uuid
 from collections.abc import Iterable
@@ -18,25 +17,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from workbench import DAY, MIB, NOW, Workbench
 
 from metadata.errors import Fatal, WorldFault
 from metadata.ledger.values import FileOutcome
-from metadata.settings import Settings
-from metadata.types.definition import Definition, ProcessingConfig
-from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
-from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import data_files as datafiles
 from processors.lake import quarantine_table as quarantine
-from processors.lake.lake import Lake
 from processors.load import load_task as worker
-from processors.load.load_task import Quarantine, SourceInput, TaskResult, WriteJob, cut_tasks, load_files
+from processors.load.load_task import SourceInput, TaskResult, cut_tasks, load_files
 
 NAME = "raw_data.events"
-DAY = date(2026, 1, 15)
 NEXT = date(2026, 1, 16)
-NOW = datetime(2026, 1, 16, 9, tzinfo=UTC)
-MIB = 1024 * 1024
 
 EVENTS = {
     "fields": [
@@ -71,87 +63,12 @@ WIDE = {
 }
 
 
-class House:
-    """A lake, a folder of source files and a type; `load` runs one batch of them and commits it."""
-
-    def __init__(self, folder: Path) -> None:
-        environ = {
-            "DATALAKE_BASE": str(folder / "lake"),
-            "ICEBERG_CATALOG_URI": f"sqlite:///{folder}/catalog.db",
-            "DATABASE_URL": f"sqlite:///{folder}/metadata.db",
-        }
-        self.lake = Lake(Settings.load(environ, env_file=None))
-        self.lake.init()
-        self.folder = folder / "processing"
-        self.folder.mkdir()
-        self.use(EVENTS)
-
-    def use(self, definition: dict[str, Any], **config: Any) -> None:
-        """Take this definition from here on."""
-        self.definition: Definition = parse_definition(definition)
-        self.config: ProcessingConfig = parse_config(config, None, self.definition)
-
-    def drop(self, content: bytes | object, name: str | None = None, day: date = DAY) -> SourceInput:
-        """Put a source file in place and claim it; what is no bytes is written as JSON."""
-        number = len(list(self.folder.iterdir()))
-        name = name or f"events_{day:%Y%m%d}120000_{number}.json"
-        data = content if isinstance(content, bytes) else json.dumps(content).encode()
-        path = self.folder / name
-        path.write_bytes(data)
-        ending = name.rpartition(".")[2]
-        return SourceInput(
-            file_id=f"file-{number:04}",
-            path=str(path),
-            name=name,
-            digest=hashlib.sha256(data).hexdigest(),
-            day=day,
-            size_bytes=len(data),
-            lines=".jsonl" in name or ".ndjson" in name,
-            compression=ending if ending in ("gz", "zst") else None,  # type: ignore[arg-type] # narrowed to the two
-        )
-
-    def job(self, *inputs: SourceInput, batch_id: str | None = None, **changes: Any) -> WriteJob:
-        """The task that loads these files."""
-        spec = partition_spec(self.definition, self.config)
-        table = self.lake.ensure_table(NAME, iceberg_schema(self.definition), spec)
-        rejects = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
-        facts: dict[str, Any] = {
-            "batch_id": batch_id or str(uuid.uuid4()),
-            "attempt": 1,
-            "task": 0,
-            "handle": self.lake.handle(table),
-            "quarantine": Quarantine(self.lake.handle(rejects), "events", 3, NOW, raw_max_bytes=1000),
-            "definition": self.definition,
-            "config": self.config,
-            "keys": ("events",),
-            "inputs": inputs,
-            "time_field": "at",
-            "max_decoded_bytes": 10 * MIB,
-            **changes,
-        }
-        return WriteJob(**facts)
-
-    def load(self, *inputs: SourceInput, **changes: Any) -> TaskResult:
-        """Run the task as a worker does, job and result pickled, and commit what it wrote."""
-        job: WriteJob = pickle.loads(pickle.dumps(self.job(*inputs, **changes)))
-        result: TaskResult = pickle.loads(pickle.dumps(load_files(job)))
-        for name, data_files in ((quarantine.TABLE, result.quarantined), (NAME, result.data_files)):
-            if data_files:
-                self.lake.append(name, job.batch_id, data_files, {})
-        return result
-
-    def rows(self, name: str = NAME) -> list[dict[str, Any]]:
-        """A table's rows, by file and record."""
-        table = self.lake.table(name)
-        assert table is not None
-        rows = table.scan().to_arrow().to_pylist()
-        return sorted(rows, key=lambda row: (row["_file_id"], row["_record_no"]))
-
-
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    """An empty house."""
-    return House(tmp_path)
+def house(tmp_path: Path) -> Workbench:
+    """One for events."""
+    made = Workbench(tmp_path, "events", EVENTS)
+    made.facts.update(time_field="at", max_decoded_bytes=10 * MIB)
+    return made
 
 
 def event(number: int = 1, at: str | None = "2026-01-15T10:00:00Z", **more: Any) -> dict[str, Any]:
@@ -168,7 +85,7 @@ def only(result: TaskResult) -> FileOutcome:
 # -- good files -------------------------------------------------------------------------------------------------------
 
 
-def test_records_become_rows_with_date_and_lineage(house: House) -> None:
+def test_records_become_rows_with_date_and_lineage(house: Workbench) -> None:
     """Each row says which file, record and batch it came from, and the date of the file's name."""
     first = house.drop([event(1), event(2)])
     second = house.drop([event(3, "2026-01-14T23:59:59.5Z")], day=NEXT)
@@ -197,7 +114,7 @@ def test_records_become_rows_with_date_and_lineage(house: House) -> None:
     assert result.days == {DAY, date(2026, 1, 14)}
 
 
-def test_written_files_are_counted_by_their_footers(house: House) -> None:
+def test_written_files_are_counted_by_their_footers(house: Workbench) -> None:
     """One data file a day, named by batch, attempt, task and number; its rows are the Parquet footer's."""
     inputs = [house.drop([event(1), event(2)]), house.drop([event(3)]), house.drop([event(4)], day=NEXT)]
     batch_id = str(uuid.uuid4())
@@ -211,7 +128,7 @@ def test_written_files_are_counted_by_their_footers(house: House) -> None:
         assert (path.stat().st_size, written.table_name) == (written.bytes, NAME)
 
 
-def test_attempts_and_tasks_never_share_a_file_name(house: House) -> None:
+def test_attempts_and_tasks_never_share_a_file_name(house: Workbench) -> None:
     """Iceberg's writer would silently overwrite the other's file."""
     source = house.drop([event()])
     jobs = [house.job(source, batch_id=str(uuid.UUID(int=7)), attempt=a, task=t) for a in (1, 2) for t in (0, 1)]
@@ -220,7 +137,7 @@ def test_attempts_and_tasks_never_share_a_file_name(house: House) -> None:
 
 
 @pytest.mark.parametrize("ending", ["json", "jsonl", "ndjson", "json.gz", "jsonl.gz", "json.zst", "ndjson.zst"])
-def test_every_suffix_and_compression(house: House, ending: str) -> None:
+def test_every_suffix_and_compression(house: Workbench, ending: str) -> None:
     """The name says how the bytes are read."""
     records = [event(1), event(2)]
     plain = json.dumps(records).encode() if ending.startswith("json.") or ending == "json" else b""
@@ -232,7 +149,7 @@ def test_every_suffix_and_compression(house: House, ending: str) -> None:
     assert [row["speed"] for row in house.rows()] == [1, 2]
 
 
-def test_every_type_arrives_as_it_was(house: House) -> None:
+def test_every_type_arrives_as_it_was(house: Workbench) -> None:
     """Values of every type, and nulls of every type, read back from the table."""
     house.use(WIDE)
     full = {
@@ -268,13 +185,13 @@ def test_every_type_arrives_as_it_was(house: House) -> None:
     assert set(empty.values()) == {None}
 
 
-def test_a_file_without_records_is_loaded(house: House) -> None:
+def test_a_file_without_records_is_loaded(house: Workbench) -> None:
     """An empty array is read to its end and makes no data file."""
     result = house.load(house.drop([]))
     assert (only(result).outcome, only(result).rows, result.written, result.days) == ("loaded", 0, [], set())
 
 
-def test_a_large_partition_is_cut_into_several_data_files(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_partition_is_cut_into_several_data_files(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory is bounded; the rows are all there."""
     monkeypatch.setattr(datafiles, "_DATA_FILE_BYTES", 1)
     monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
@@ -283,7 +200,7 @@ def test_a_large_partition_is_cut_into_several_data_files(house: House, monkeypa
     assert len(house.rows()) == 3
 
 
-def test_what_waits_of_all_partitions_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_of_all_partitions_is_bounded(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many partitions that are small each are written before they are too much together."""
     monkeypatch.setattr(datafiles, "_PENDING_BYTES", 1)
     monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
@@ -291,7 +208,7 @@ def test_what_waits_of_all_partitions_is_bounded(house: House, monkeypatch: pyte
     assert len(result.written) == 2
 
 
-def test_columns_of_the_table_that_the_definition_lacks_are_null(house: House) -> None:
+def test_columns_of_the_table_that_the_definition_lacks_are_null(house: Workbench) -> None:
     """A task planned before a column was added writes into the table as it is now."""
     old = parse_definition(EVENTS)
     house.use({"fields": [*EVENTS["fields"], {"name": "colour", "type": "string"}]})
@@ -307,7 +224,7 @@ def partitions(result: TaskResult) -> dict[str, int]:
     return {Path(written.path).parent.name: written.rows for written in result.written}
 
 
-def in_manifests(house: House, batch_id: str) -> list[tuple[str, int]]:
+def in_manifests(house: Workbench, batch_id: str) -> list[tuple[str, int]]:
     """Partition and rows of a batch's data files, as the table has them."""
     files = [task.file for task in house.lake.scan_tasks(NAME)]
     return sorted((repr(file.partition), file.record_count) for file in files if batch_id in file.file_path)
@@ -331,7 +248,7 @@ def in_manifests(house: House, batch_id: str) -> list[tuple[str, int]]:
         ("id", None),
     ],
 )
-def test_each_form_of_partition_by(house: House, partition_by: str, folders: dict[str, int] | None) -> None:
+def test_each_form_of_partition_by(house: Workbench, partition_by: str, folders: dict[str, int] | None) -> None:
     """Rows lie in their partition, null has one of its own, and recovery finds the same partitions in the files."""
     house.use(WIDE, partition_by=partition_by)
     common = {"small": -1, "price": "1.5", "day": "2026-01-15", "clock": "10:00:00", "id": str(uuid.UUID(int=42))}
@@ -357,14 +274,14 @@ def test_each_form_of_partition_by(house: House, partition_by: str, folders: dic
     assert in_manifests(house, again) == in_manifests(house, prepared)
 
 
-def test_partition_values_prune_scans(house: House) -> None:
+def test_partition_values_prune_scans(house: Workbench) -> None:
     """The partition that is written is the one that readers look into."""
     house.use(EVENTS, partition_by="day(at)")
     house.load(house.drop([event(1), event(2, "2026-01-16T00:00:00Z")]))
     assert len(house.lake.scan_tasks(NAME, "at >= '2026-01-16T00:00:00+00:00'")) == 1
 
 
-def test_a_partition_value_longer_than_a_folders_name(house: House) -> None:
+def test_a_partition_value_longer_than_a_folders_name(house: Workbench) -> None:
     """Two long values that begin alike lie in folders of their own, and both are read back."""
     house.use(EVENTS, partition_by="vehicle_id")
     long = "é" * 3000
@@ -377,7 +294,7 @@ def test_a_partition_value_longer_than_a_folders_name(house: House) -> None:
 # -- files that are not loaded ----------------------------------------------------------------------------------------
 
 
-def test_other_bytes_than_claimed_are_told_with_their_digest(house: House) -> None:
+def test_other_bytes_than_claimed_are_told_with_their_digest(house: Workbench) -> None:
     """Of the same size or of another, the file leaves the batch; the others are loaded."""
     same, longer, good = house.drop([event(1)]), house.drop([event(2)]), house.drop([event(3)])
     Path(same.path).write_bytes(new := json.dumps([event(9)]).encode())
@@ -391,7 +308,7 @@ def test_other_bytes_than_claimed_are_told_with_their_digest(house: House) -> No
     assert [row["speed"] for row in house.rows()] == [3]
 
 
-def test_a_file_that_is_gone_is_missing(house: House) -> None:
+def test_a_file_that_is_gone_is_missing(house: Workbench) -> None:
     """Gone itself, or with its folder."""
     source = house.drop([event()])
     Path(source.path).unlink()
@@ -411,7 +328,7 @@ def _socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [_symlink, os.mkfifo, Path.mkdir, _socket])
-def test_what_is_no_regular_file_is_refused(house: House, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_regular_file_is_refused(house: Workbench, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something took the file's place: it is neither followed nor waited for."""
     source = house.drop([event()])
     Path(source.path).unlink()
@@ -432,7 +349,7 @@ def test_what_is_no_regular_file_is_refused(house: House, make: Any, monkeypatch
         (gzip.compress(b"[" + b" " * 11 * MIB + b"]"), "events_20260115120000.json.gz", "too_large"),
     ],
 )
-def test_unreadable_content_fails_its_file_only(house: House, content: bytes, name: str, code: str) -> None:
+def test_unreadable_content_fails_its_file_only(house: Workbench, content: bytes, name: str, code: str) -> None:
     """The code says why; another file of the same task is loaded."""
     bad, good = house.drop(content, name), house.drop([event()])
     outcomes = {one.file_id: one for one in house.load(bad, good).outcomes}
@@ -442,7 +359,7 @@ def test_unreadable_content_fails_its_file_only(house: House, content: bytes, na
     assert len(house.rows()) == 1
 
 
-def test_a_file_may_not_be_read(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_may_not_be_read(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rights are the file's fault."""
     source = house.drop([event()])
 
@@ -454,7 +371,7 @@ def test_a_file_may_not_be_read(house: House, monkeypatch: pytest.MonkeyPatch) -
     assert (only(result).outcome, only(result).code) == ("failed", "unreadable")
 
 
-def test_too_many_open_files_are_the_worlds_fault(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_open_files_are_the_worlds_fault(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What would hit any file does not cost this one."""
     job = house.job(house.drop([event()]))
 
@@ -466,7 +383,7 @@ def test_too_many_open_files_are_the_worlds_fault(house: House, monkeypatch: pyt
         load_files(job)
 
 
-def test_bad_records_beyond_the_limits_are_named(house: House) -> None:
+def test_bad_records_beyond_the_limits_are_named(house: Workbench) -> None:
     """The first of each reason, then how many more; none of the file's records is loaded, none is quarantined."""
     bad = house.drop([event(1), *({"vehicle_id": "v", "at": "soon"} for _ in range(6)), {"at": "2026-01-15T00:00:00Z"}])
     good = house.drop([event(2)])
@@ -489,7 +406,7 @@ def test_bad_records_beyond_the_limits_are_named(house: House) -> None:
 # -- rejected records -------------------------------------------------------------------------------------------------
 
 
-def test_a_bad_record_costs_one_record(house: House) -> None:
+def test_a_bad_record_costs_one_record(house: Workbench) -> None:
     """The good ones are rows with the numbers that they have in the file; the bad ones are rows of the quarantine."""
     first = house.drop([event(1), {**event(2), "at": "soon"}, event(3), {"at": "2026-01-15T00:00:00Z"}, event(5)])
     second = house.drop(
@@ -533,7 +450,7 @@ def test_a_bad_record_costs_one_record(house: House) -> None:
     }
 
 
-def test_clean_files_touch_no_quarantine(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_files_touch_no_quarantine(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is opened nor written for it, and no commit is due."""
     opened: list[str] = []
     whole = worker.Output
@@ -556,7 +473,7 @@ def test_clean_files_touch_no_quarantine(house: House, monkeypatch: pytest.Monke
         ({"max_rejected_records": 2}, "loaded", 2, 2),
     ],
 )
-def test_limits_of_a_type(house: House, config: dict[str, Any], outcome: str, rows: int, rejected: int) -> None:
+def test_limits_of_a_type(house: Workbench, config: dict[str, Any], outcome: str, rows: int, rejected: int) -> None:
     """Beyond either limit a file loads nothing, and leaves nothing in the quarantine."""
     house.use(EVENTS, **config)
     result = house.load(house.drop([event(1), {}, event(3), {}]))
@@ -564,7 +481,7 @@ def test_limits_of_a_type(house: House, config: dict[str, Any], outcome: str, ro
     assert (len(house.rows()), len(house.rows(quarantine.TABLE))) == (rows, rejected)
 
 
-def test_nothing_but_bad_records_may_be_allowed(house: House) -> None:
+def test_nothing_but_bad_records_may_be_allowed(house: Workbench) -> None:
     """With a ratio of 1 such a file is loaded with no row."""
     house.use(EVENTS, max_rejected_ratio=1)
     result = house.load(house.drop([{}, {}]))
@@ -572,7 +489,7 @@ def test_nothing_but_bad_records_may_be_allowed(house: House) -> None:
     assert (house.rows(), len(house.rows(quarantine.TABLE))) == ([], 2)
 
 
-def test_many_rejected_records_are_written_in_parts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rejected_records_are_written_in_parts(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory of them is bounded; they are all there, each once."""
     monkeypatch.setattr(worker, "_QUARANTINE_RECORDS", 4)
     monkeypatch.setattr(worker, "_QUARANTINE_BYTES", 1)
@@ -581,7 +498,7 @@ def test_many_rejected_records_are_written_in_parts(house: House, monkeypatch: p
     assert [row["_record_no"] for row in house.rows(quarantine.TABLE)] == list(range(2, 21, 2))
 
 
-def test_what_the_schema_has_not_is_rescued(house: House) -> None:
+def test_what_the_schema_has_not_is_rescued(house: Workbench) -> None:
     """It stands as JSON in its column, null where there is none, and its keys are told."""
     result = house.load(house.drop([event(1), event(2, colour="red"), event(3)]), house.drop([event(4)]))
     assert [row["_rescued"] for row in house.rows()] == [None, '{"colour":"red"}', None, None]
@@ -590,7 +507,7 @@ def test_what_the_schema_has_not_is_rescued(house: House) -> None:
     assert result.outcomes[1].unknown == ()
 
 
-def test_a_full_disk_is_the_worlds_fault(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_the_worlds_fault(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing fails for everybody: the batch waits, no file is blamed; nothing that was written is left."""
     job = house.job(house.drop([event(1), {}]))
     whole = datafiles.write_file
@@ -606,7 +523,7 @@ def test_a_full_disk_is_the_worlds_fault(house: House, monkeypatch: pytest.Monke
     assert list(house.folder.parent.rglob("*.parquet")) == []
 
 
-def test_books_that_do_not_balance_are_fatal(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_books_that_do_not_balance_are_fatal(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that get lost between decoding and the footers stop everything."""
     job = house.job(house.drop([event(1), event(2)]))
     whole = worker._record_batch
@@ -615,7 +532,7 @@ def test_books_that_do_not_balance_are_fatal(house: House, monkeypatch: pytest.M
         load_files(job)
 
 
-def test_rejected_records_that_get_lost_are_fatal(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_records_that_get_lost_are_fatal(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are in the same books."""
     job = house.job(house.drop([event(1), event(2), {}]))
     whole = worker.quarantine_rows

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import struct
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,15 +14,10 @@ from typing import Any, NamedTuple
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from workbench import Workbench
 
-from metadata.settings import Settings
 from metadata.types.definition import PLAIN_TYPES
-from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
-from processors.decode.schema import iceberg_schema, partition_spec
-from processors.lake import quarantine_table as quarantine
-from processors.lake.lake import Lake
-from processors.load.load_task import Quarantine, SourceInput, WriteJob, load_files
 from processors.read.query import QueryEngine
 
 NAME = "raw_data.things"
@@ -205,56 +198,21 @@ FIELDS: list[tuple[dict[str, Any], st.SearchStrategy[Value]]] = [
         nullable(a_map(st.integers(-(2**31), 2**31 - 1), nullable(a_list(INNER["uuid"])))),
     ),
 ]
-DEFINITION = parse_definition({"fields": [{"name": f"f{number}", **field} for number, (field, _) in enumerate(FIELDS)]})
+SCHEMA = {"fields": [{"name": f"f{number}", **field} for number, (field, _) in enumerate(FIELDS)]}
+DEFINITION = parse_definition(SCHEMA)
 VALUES = 40  # of each field
 
 
-class House:
-    """A lake with one table that has a column of every type."""
+def by_pyiceberg(bench: Workbench) -> list[dict[str, Any]]:
+    """The table's rows."""
+    return [{name: row[name] for name in names()} for row in bench.rows()]
 
-    def __init__(self, folder: Path) -> None:
-        environ = {
-            "DATALAKE_BASE": str(folder / "lake"),
-            "ICEBERG_CATALOG_URI": f"sqlite:///{folder}/catalog.db",
-            "DATABASE_URL": f"sqlite:///{folder}/metadata.db",
-        }
-        self.folder = folder
-        self.lake = Lake(Settings.load(environ, env_file=None))
-        self.lake.init()
-        self.config = parse_config({"unknown_fields": "reject"}, None, DEFINITION)
-        spec = partition_spec(DEFINITION, self.config)
-        self.table = self.lake.ensure_table(NAME, iceberg_schema(DEFINITION), spec)
-        rejects = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
-        self.quarantine = Quarantine(self.lake.handle(rejects), "things", 1, EPOCH, 10**6)
-        self.engine = QueryEngine(self.lake)
 
-    def load(self, data: bytes) -> None:
-        """Load a file as a worker does and commit it."""
-        batch_id = str(uuid.uuid4())
-        path = self.folder / f"{batch_id}.json"
-        path.write_bytes(data)
-        digest = hashlib.sha256(data).hexdigest()
-        source = SourceInput("f", str(path), path.name, digest, DAY, len(data), lines=False, compression=None)
-        handle = self.lake.handle(self.table)
-        result = load_files(
-            WriteJob(batch_id, 1, 0, handle, self.quarantine, DEFINITION, self.config, (), (source,), None, 10**9)
-        )
-        [outcome] = result.outcomes
-        assert (outcome.outcome, outcome.rejected) == ("loaded", 0), outcome
-        self.lake.append(NAME, batch_id, result.data_files, {})
-
-    def by_pyiceberg(self) -> list[dict[str, Any]]:
-        """The table's rows."""
-        table = self.lake.table(NAME)
-        assert table is not None
-        rows = table.scan().to_arrow().sort_by("_record_no").to_pylist()
-        return [{name: row[name] for name in names()} for row in rows]
-
-    def by_duckdb(self) -> list[dict[str, Any]]:
-        """The table's rows."""
-        columns = ", ".join(names())
-        sql = f"SELECT {columns} FROM things ORDER BY _record_no"
-        return [dict(zip(names(), row, strict=True)) for row in self.engine.run(sql).rows()]
+def by_duckdb(bench: Workbench) -> list[dict[str, Any]]:
+    """The table's rows."""
+    columns = ", ".join(names())
+    rows = QueryEngine(bench.lake).run(f"SELECT {columns} FROM things ORDER BY _record_no").rows()
+    return [dict(zip(names(), row, strict=True)) for row in rows]
 
 
 def names() -> list[str]:
@@ -308,10 +266,12 @@ def test_every_value_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     }
     records = [{name: next(values) for name, values in columns.items()} for _ in range(VALUES)]
     written = [",".join(f'"{name}":{value.text}' for name, value in record.items()) for record in records]
-    house = House(tmp_path)
-    house.load(("[" + ",".join("{%s}" % text for text in written) + "]").encode())  # noqa: UP031 # braces
-    check(house.by_pyiceberg(), records)
-    check(house.by_duckdb(), records)
+    bench = Workbench(tmp_path, "things", SCHEMA, unknown_fields="reject")
+    source = bench.drop(("[" + ",".join("{%s}" % text for text in written) + "]").encode())  # noqa: UP031 # braces
+    [outcome] = bench.load(source).outcomes
+    assert (outcome.outcome, outcome.rejected) == ("loaded", 0), outcome
+    check(by_pyiceberg(bench), records)
+    check(by_duckdb(bench), records)
 
 
 def test_every_type_is_among_them() -> None:
