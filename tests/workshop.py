@@ -16,6 +16,7 @@ from inprocess import InProcessRunner
 from metadata.database.models import SourceFile
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
+from processors.spark.spark_runner import Runner
 from watcher.app import App
 from watcher.intake.intake import ScanResult
 from watcher.intake.observer import Nominations
@@ -42,19 +43,28 @@ class Interrupting(InProcessRunner):
 
 
 class Workshop:
-    """An initialised App and its Work."""
+    """An initialised App and its Work; `runner`: another than its own, which has no Spark."""
 
-    def __init__(self, settings: Settings, runner: Interrupting | None = None) -> None:
-        self.clock = HandClock()
-        self.runner = runner or Interrupting()
-        self.app = App(settings, clock=self.clock, runner=self.runner)
+    def __init__(self, settings: Settings, runner: Runner | None = None, clock: HandClock | None = None) -> None:
+        self.clock = clock or HandClock()
+        self.runner = Interrupting()
+        self.app = App(settings, clock=self.clock, runner=runner or self.runner)
         self.app.init()
         self.work = self.begin()
 
     def begin(self) -> Work:
         """A new process's work."""
-        self.work = Work(self.app, pause=lambda _seconds: False, draining=lambda: False)
+        self.work = Work(self.app, pause=self.pause, draining=lambda: self.is_draining)
         return self.work
+
+    def pause(self, seconds: float) -> bool:
+        """Nobody waits: False, as when it drains."""
+        return False
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it was told to end."""
+        return False
 
     @property
     def incoming(self) -> Path:
@@ -97,6 +107,13 @@ class Workshop:
     def states(self) -> list[str]:
         """Their states."""
         return [file.state for file in self.rows()]
+
+    def files(self) -> dict[str, str]:
+        """Name → state; a name that came twice shows both."""
+        states: dict[str, str] = {}
+        for file in self.rows():
+            states[file.name] = f"{states[file.name]}+{file.state}" if file.name in states else file.state
+        return states
 
     def records(self, table: str = "raw_data.vehicle_events") -> list[dict[str, Any]]:
         """Every row of a table."""

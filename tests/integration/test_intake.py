@@ -16,14 +16,12 @@ from typing import Any
 
 import pytest
 from handclock import HandClock
+from workshop import Workshop
 
-from metadata.database.engine import Database
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import WorldFault
-from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import NewFile
-from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from metadata.types.definition import FileType, TypeStatus
 from watcher.intake.intake import GROUP_FILES, Intake, ScanResult
@@ -34,30 +32,22 @@ EVENTS = "vehicle_events_20260115120000.json"
 BODY = b'[{"vehicle_id": "v1", "event_time": "2026-01-15T11:00:00Z"}]'
 
 
-class House:
-    """Intake with everything that it needs, and short words for what tests do to it."""
+class Gatehouse(Workshop):
+    """A workshop where files are looked at and none is loaded, and short words for what tests do to it."""
 
     def __init__(self, settings: Settings, clock: HandClock) -> None:
+        super().__init__(settings, clock=clock)
         self.settings = settings
-        self.clock = clock
-        self.database = Database(settings.database_url)
-        self.database.migrate()
-        self.ledger = Ledger(self.database, clock)
-        self.registry = Registry(self.database, clock)
-        self.registry.ensure_built_in()
-        for folder in settings.folders.all():
-            folder.mkdir(parents=True, exist_ok=True)
-        self.incoming = settings.incoming_folder
+        self.ledger, self.registry, self.database = self.app.ledger, self.app.registry, self.app.database
         self.source = settings.source_data_base
-        self.intake = self.begin()
 
-    def begin(self) -> Intake:
-        """A new process's intake."""
-        self.intake = Intake(self.settings, self.ledger, self.registry, self.clock)
-        return self.intake
+    @property
+    def intake(self) -> Intake:
+        """The intake of the process at work."""
+        return self.work.intake
 
-    def drop(self, name: str = EVENTS, body: bytes = BODY, folder: Path | None = None) -> Path:
-        """A producer writes a file."""
+    def put(self, name: str = EVENTS, body: bytes = BODY, folder: Path | None = None) -> Path:
+        """A producer writes a file in place, of bytes of any kind."""
         path = (folder or self.incoming) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
@@ -69,7 +59,7 @@ class House:
         return self.registry.read().types
 
     def scan(self, *closed: str, **more: Any) -> ScanResult:
-        """One look; `closed` are names whose close was told."""
+        """One look of the intake alone; `closed` are names whose close was told."""
         return self.intake.scan(self.types, Nominations(closed=frozenset(closed)), **more)
 
     def scan_settled(self, **more: Any) -> ScanResult:
@@ -94,11 +84,11 @@ class House:
 
 
 @pytest.fixture
-def house(settings: Settings, clock: HandClock) -> Iterator[House]:
+def house(settings: Settings, clock: HandClock) -> Iterator[Gatehouse]:
     """An initialised house without a daemon."""
-    made = House(settings, clock)
+    made = Gatehouse(settings, clock)
     yield made
-    made.database.close()
+    made.close()
 
 
 @pytest.fixture
@@ -121,9 +111,9 @@ def alerts(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # -- claiming -----------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_file_of_an_active_type_is_claimed(house: House, lines: Callable[..., Any]) -> None:
+def test_a_whole_file_of_an_active_type_is_claimed(house: Gatehouse, lines: Callable[..., Any]) -> None:
     """Moved to processing/<type>/, digested, on record with all that is known of it, and told in one line."""
-    path = house.drop()
+    path = house.put()
     os.utime(path, (1_700_000_000, 1_700_000_000))
     result = house.scan(EVENTS)
     row = house.row()
@@ -143,9 +133,9 @@ def test_a_whole_file_of_an_active_type_is_claimed(house: House, lines: Callable
     assert "alert" not in line
 
 
-def test_without_an_event_size_and_mtime_must_hold_still(house: House) -> None:
+def test_without_an_event_size_and_mtime_must_hold_still(house: Gatehouse) -> None:
     """It waits SETTLE_SECONDS on the monotonic clock, a write begins it anew, the wall clock is nothing."""
-    path = house.drop()
+    path = house.put()
     assert house.scan().settling == {EVENTS: pytest.approx(0.2)}
     house.clock.forward(0.15)
     with path.open("ab") as stream:
@@ -162,29 +152,29 @@ def test_without_an_event_size_and_mtime_must_hold_still(house: House) -> None:
     assert house.row().noticed_by == "scan"
 
 
-def test_a_close_of_another_file_ends_nobody_elses_wait(house: House) -> None:
+def test_a_close_of_another_file_ends_nobody_elses_wait(house: Gatehouse) -> None:
     """Each file has its own event."""
-    house.drop()
-    house.drop("vehicle_status_20260115120000.json")
+    house.put()
+    house.put("vehicle_status_20260115120000.json")
     result = house.scan("vehicle_status_20260115120000.json")
     assert [file.file_type for file in result.claimed] == ["vehicle_status"]
     assert list(result.settling) == [EVENTS]
 
 
 @pytest.mark.parametrize("year", [1971, 2100])
-def test_an_old_or_future_mtime_decides_nothing(house: House, year: int) -> None:
+def test_an_old_or_future_mtime_decides_nothing(house: Gatehouse, year: int) -> None:
     """Copies keep their mtime; a producer's clock may be wrong."""
     stamp = datetime(year, 1, 1, tzinfo=UTC).timestamp()
-    os.utime(house.drop(), (stamp, stamp))
+    os.utime(house.put(), (stamp, stamp))
     assert list(house.scan().settling) == [EVENTS]
     assert len(house.scan_settled().claimed) == 1
 
 
-def test_a_taken_name_gets_an_id(house: House) -> None:
+def test_a_taken_name_gets_an_id(house: Gatehouse) -> None:
     """A second file of one name never replaces the first; the ledger keeps both names as they were."""
-    house.drop()
+    house.put()
     house.scan(EVENTS)
-    house.drop(body=b"[]")
+    house.put(body=b"[]")
     house.scan(EVENTS)
     first, second = house.ledger.files(name=EVENTS)
     assert Path(first.path).read_bytes() == BODY
@@ -207,9 +197,9 @@ def test_a_taken_name_gets_an_id(house: House) -> None:
         ),
     ],
 )
-def test_odd_names_are_claimed(house: House, name: str, stored: str) -> None:
+def test_odd_names_are_claimed(house: Gatehouse, name: str, stored: str) -> None:
     """Newlines, quotes, bytes that are no UTF-8, 255 bytes: claimed under a name that can be stored."""
-    house.drop(name)
+    house.put(name)
     house.scan(name)
     row = house.row(stored)
     assert row.state == FileState.CLAIMED
@@ -217,20 +207,20 @@ def test_odd_names_are_claimed(house: House, name: str, stored: str) -> None:
     assert Path(row.path).read_bytes() == BODY
 
 
-def test_buffers_count_what_was_claimed(house: House) -> None:
+def test_buffers_count_what_was_claimed(house: Gatehouse) -> None:
     """The ledger is what the buffers hold."""
     buffers = Buffers()
-    house.drop()
-    house.drop("vehicle_events_20260115130000.json", b"[]")
+    house.put()
+    house.put("vehicle_events_20260115130000.json", b"[]")
     house.scan_settled()
     buffers.reload(house.ledger)
     assert buffers.all() == {"vehicle_events": Buffer("vehicle_events", 2, len(BODY) + 2, house.clock.now())}
 
 
-def test_the_oldest_file_is_claimed_first(house: House) -> None:
+def test_the_oldest_file_is_claimed_first(house: Gatehouse) -> None:
     """Flushes take files in the order of their claims."""
     for age, name in enumerate(["vehicle_events_20260115120003.json", "vehicle_events_20260115120001.json"]):
-        os.utime(house.drop(name), (1000 - age, 1000 - age))
+        os.utime(house.put(name), (1000 - age, 1000 - age))
     house.scan_settled()
     assert [row.name[-7:] for row in house.ledger.waiting()] == ["01.json", "03.json"]
 
@@ -238,11 +228,11 @@ def test_the_oldest_file_is_claimed_first(house: House) -> None:
 # -- what is left alone or refused --------------------------------------------------------------------------------
 
 
-def test_temporary_names_and_folders_are_left_alone(house: House, lines: Callable[..., Any]) -> None:
+def test_temporary_names_and_folders_are_left_alone(house: Gatehouse, lines: Callable[..., Any]) -> None:
     """For any time; a folder gives one alert in a process's life."""
     names = [f".{EVENTS}", f"{EVENTS}.tmp", f"{EVENTS}.part", f"{EVENTS}~", ".DS_Store"]
     for name in names:
-        house.drop(name)
+        house.put(name)
     (house.incoming / "folder_20260115120000.json").mkdir()
     (house.incoming / "link.tmp").symlink_to("/nowhere")
     for _ in range(3):
@@ -297,7 +287,7 @@ def make_device(path: Path) -> None:
     ids=["link to a file", "dangling link", "link to a folder", "link to itself", "fifo", "socket", "device"],
 )
 def test_what_is_no_regular_file_is_moved_itself(
-    house: House, lines: Callable[..., Any], make: Callable[[Path], None], what: str
+    house: Gatehouse, lines: Callable[..., Any], make: Callable[[Path], None], what: str
 ) -> None:
     """At once and never opened or followed: to failed/, with its reason beside it and one error alert."""
     path = house.incoming / EVENTS
@@ -334,8 +324,8 @@ def test_files_that_are_refused(
     settings_with: Callable[..., Settings], clock: HandClock, name: str, body: bytes, code: str, stored: str
 ) -> None:
     """Once they are whole: to failed/, with a reason beside them that names file and cure."""
-    house = House(settings_with(MAX_FILE_BYTES="100"), clock)
-    house.drop(name, body)
+    house = Gatehouse(settings_with(MAX_FILE_BYTES="100"), clock)
+    house.put(name, body)
     assert list(house.scan().settling) == [stored]
     house.clock.forward(0.2)
     assert [each.code for each in house.scan().refused] == [code]
@@ -348,7 +338,7 @@ def test_files_that_are_refused(
     assert json.loads(reason.read_text())["cure"]
 
 
-def test_a_file_that_may_not_be_read_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_may_not_be_read_is_refused(house: Gatehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """To failed/<type>/ as unreadable; the others are claimed. (A refused open stands in: root may read everything.)"""
     real_open = os.open
 
@@ -357,8 +347,8 @@ def test_a_file_that_may_not_be_read_is_refused(house: House, monkeypatch: pytes
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return real_open(path, *args, **kwargs)
 
-    house.drop()
-    house.drop("vehicle_events_20260115130000.json")
+    house.put()
+    house.put("vehicle_events_20260115130000.json")
     monkeypatch.setattr(os, "open", refuse)
     result = house.scan_settled()
     assert len(result.claimed) == 1
@@ -371,11 +361,11 @@ def test_a_file_that_may_not_be_read_is_refused(house: House, monkeypatch: pytes
 # -- held ---------------------------------------------------------------------------------------------------------
 
 
-def test_files_of_an_unknown_prefix_are_held(house: House, lines: Callable[..., Any]) -> None:
+def test_files_of_an_unknown_prefix_are_held(house: Gatehouse, lines: Callable[..., Any]) -> None:
     """In held/<prefix>/, an inactive type appears, one alert for all of them; a later process alerts once more."""
     names = [f"truck_20260115120{number:03}.json" for number in range(3)]
     for name in names:
-        house.drop(name)
+        house.put(name)
     result = house.scan_settled()
     assert [(file.name, file.prefix) for file in result.held] == [(name, "truck") for name in names]
     assert all((house.source / "held/truck" / name).exists() for name in names)
@@ -386,17 +376,17 @@ def test_files_of_an_unknown_prefix_are_held(house: House, lines: Callable[..., 
     assert not alerts(lines("file.held"))
     assert len(lines("file.held")) == 3
     house.begin()
-    house.drop("truck_20260115130000.json")
+    house.put("truck_20260115130000.json")
     house.scan_settled()
     assert len(alerts(lines("type.discovered"))) == 1
     assert [each["code"] for each in alerts(lines("file.held"))] == ["type_unknown"]
 
 
-def test_files_of_a_type_that_is_switched_off_are_held(house: House, lines: Callable[..., Any]) -> None:
+def test_files_of_a_type_that_is_switched_off_are_held(house: Gatehouse, lines: Callable[..., Any]) -> None:
     """Under their prefix, with one alert a process; and claimed when it is active again."""
     house.registry.disable("vehicle_events")
-    house.drop("eu_vehicle_events_20260115120000.json")
-    house.drop()
+    house.put("eu_vehicle_events_20260115120000.json")
+    house.put()
     assert len(house.scan_settled().held) == 2
     assert (house.source / "held/eu_vehicle_events").is_dir()
     assert [each["code"] for each in alerts(lines("file.held"))] == ["type_disabled"]
@@ -405,12 +395,12 @@ def test_files_of_a_type_that_is_switched_off_are_held(house: House, lines: Call
     assert house.intake.release_held(house.types) == 2
 
 
-def test_a_tie_is_held_with_an_alert(house: House, lines: Callable[..., Any]) -> None:
+def test_a_tie_is_held_with_an_alert(house: Gatehouse, lines: Callable[..., Any]) -> None:
     """Nobody guesses; no type is discovered for it; a longer pattern unties it."""
     house.add_type("cars", filename_patterns=["car_data"])
     house.add_type("vans", filename_patterns=["van_data"])
     name = "car_data_van_data_20260115120000.json"
-    house.drop(name)
+    house.put(name)
     assert house.scan_settled().held[0].reason == "the types cars, vans match it equally well"
     assert [each["file_types"] for each in alerts(lines("type.tied"))] == [["cars", "vans"]]
     assert {kind.name for kind in house.types} == {"vehicle_events", "vehicle_status", "cars", "vans"}
@@ -419,11 +409,11 @@ def test_a_tie_is_held_with_an_alert(house: House, lines: Callable[..., Any]) ->
     assert house.row(name).file_type == "both"
 
 
-def test_files_of_a_broken_row_are_held(house: House) -> None:
+def test_files_of_a_broken_row_are_held(house: Gatehouse) -> None:
     """They are not given to a type that fits worse, and no type is discovered."""
     house.add_type("events")
     name = "eu_truck_events_20260115120000.json"
-    house.drop(name)
+    house.put(name)
     result = house.scan_settled(broken=["truck_events"])
     assert "truck_events is broken" in result.held[0].reason
     assert house.intake.release_held(house.types, broken=["truck_events"]) == 0
@@ -431,10 +421,10 @@ def test_files_of_a_broken_row_are_held(house: House) -> None:
     assert house.row(name).file_type == "events"
 
 
-def test_held_files_flow_when_their_type_comes(house: House, lines: Callable[..., Any]) -> None:
+def test_held_files_flow_when_their_type_comes(house: Gatehouse, lines: Callable[..., Any]) -> None:
     """Each is moved, digested and claimed under its old id; one that is empty or gone does not stop them."""
     for number in range(3):
-        house.drop(f"truck_2026011512000{number}.json")
+        house.put(f"truck_2026011512000{number}.json")
     house.scan_settled()
     ids = {row.id for row in house.ledger.held()}
     (house.source / "held/truck/truck_20260115120001.json").unlink()
@@ -456,23 +446,23 @@ def test_held_files_flow_when_their_type_comes(house: House, lines: Callable[...
     assert house.intake.release_held(house.types) == 0
 
 
-def test_a_held_file_that_somebody_removed_is_told(house: House) -> None:
+def test_a_held_file_that_somebody_removed_is_told(house: Gatehouse) -> None:
     """A new process finds it out although no type takes it."""
-    house.drop("truck_20260115120000.json")
+    house.put("truck_20260115120000.json")
     house.scan_settled()
     (house.source / "held/truck/truck_20260115120000.json").unlink()
-    house.begin().release_held(house.types)
+    house.begin().intake.release_held(house.types)
     assert house.row("truck_20260115120000.json").state == FileState.MISSING
 
 
-def test_files_held_after_a_release_are_released_too(house: House) -> None:
+def test_files_held_after_a_release_are_released_too(house: Gatehouse) -> None:
     """What types were released for last is forgotten when a file is held under other types."""
-    house.drop("truck_20260115120000.json")
+    house.put("truck_20260115120000.json")
     house.scan_settled()
     before = house.types
     house.add_type("truck")
     house.intake.release_held(house.types)
-    house.drop("truck_20260115130000.json")
+    house.put("truck_20260115130000.json")
     house.clock.forward(1)
     house.intake.scan(before)
     house.clock.forward(1)
@@ -483,11 +473,11 @@ def test_files_held_after_a_release_are_released_too(house: House) -> None:
 # -- crashes and strays ---------------------------------------------------------------------------------------------
 
 
-def test_a_file_whose_row_was_never_written_is_adopted(house: House) -> None:
+def test_a_file_whose_row_was_never_written_is_adopted(house: Gatehouse) -> None:
     """In its type's folder it stays where it is, with its own name even where the move had put an id into it."""
     folder = house.source / "processing/vehicle_events"
-    house.drop(folder=folder)
-    house.drop("vehicle_events_20260115120000.0a1b2c3d.json", b"[]", folder)
+    house.put(folder=folder)
+    house.put("vehicle_events_20260115120000.0a1b2c3d.json", b"[]", folder)
     assert len(house.intake.adopt_strays(house.types).claimed) == 2
     rows = house.ledger.files(name=EVENTS)
     assert {row.path for row in rows} == {
@@ -497,20 +487,20 @@ def test_a_file_whose_row_was_never_written_is_adopted(house: House) -> None:
     assert house.intake.adopt_strays(house.types) == ScanResult()
 
 
-def test_strays_are_treated_as_if_just_dropped(house: House) -> None:
+def test_strays_are_treated_as_if_just_dropped(house: Gatehouse) -> None:
     """From unknown folders, at any depth, from the wrong type's folder, and in held/: each goes where it belongs."""
     processing, held = house.source / "processing", house.source / "held"
-    house.drop("vehicle_events_20260115120001.json", folder=processing / "who/knows")
-    house.drop("vehicle_status_20260115120002.json", folder=processing / "vehicle_events")
-    house.drop("vehicle_events_20260115120003.json", folder=processing)
-    house.drop("truck_20260115120004.json", folder=processing / "truck")
-    house.drop("truck_20260115120005.json", folder=held / "truck")
-    house.drop("vehicle_events_20260115120006.json", folder=held / "vehicle_events")
-    house.drop("notes.txt", folder=processing / "vehicle_events")
-    house.drop("vehicle_events_20260115120007.json.part", folder=processing / "vehicle_events")
+    house.put("vehicle_events_20260115120001.json", folder=processing / "who/knows")
+    house.put("vehicle_status_20260115120002.json", folder=processing / "vehicle_events")
+    house.put("vehicle_events_20260115120003.json", folder=processing)
+    house.put("truck_20260115120004.json", folder=processing / "truck")
+    house.put("truck_20260115120005.json", folder=held / "truck")
+    house.put("vehicle_events_20260115120006.json", folder=held / "vehicle_events")
+    house.put("notes.txt", folder=processing / "vehicle_events")
+    house.put("vehicle_events_20260115120007.json.part", folder=processing / "vehicle_events")
     (processing / "vehicle_events/loop").symlink_to(processing)
-    house.drop("vehicle_events_20260115120008_\udcff.json", folder=processing / "vehicle_events")
-    house.drop("vehicle_events_20260115120009.json", b"", folder=processing / "vehicle_events")
+    house.put("vehicle_events_20260115120008_\udcff.json", folder=processing / "vehicle_events")
+    house.put("vehicle_events_20260115120009.json", b"", folder=processing / "vehicle_events")
     result = house.intake.adopt_strays(house.types)
     assert sorted(file.name[-7:] for file in result.claimed) == ["01.json", "02.json", "03.json", "06.json", "FF.json"]
     assert sorted(file.name[-7:] for file in result.held) == ["04.json", "05.json"]
@@ -522,10 +512,10 @@ def test_strays_are_treated_as_if_just_dropped(house: House) -> None:
     assert house.intake.adopt_strays(house.types) == ScanResult()
 
 
-def test_files_with_a_row_are_never_touched(house: House) -> None:
+def test_files_with_a_row_are_never_touched(house: Gatehouse) -> None:
     """Whatever their state and folder; but a file that was removed and is put back is taken again."""
-    house.drop()
-    house.drop("truck_20260115120000.json")
+    house.put()
+    house.put("truck_20260115120000.json")
     house.scan_settled()
     before = {row.id: (row.state, row.path) for row in house.ledger.files()}
     assert house.intake.adopt_strays(house.types) == ScanResult()
@@ -534,9 +524,9 @@ def test_files_with_a_row_are_never_touched(house: House) -> None:
     assert len(house.intake.adopt_strays(house.types).claimed) == 1
 
 
-def test_strays_may_have_to_settle(house: House) -> None:
+def test_strays_may_have_to_settle(house: Gatehouse) -> None:
     """Where people may be copying, they must look the same on two calls."""
-    path = house.drop(folder=house.source / "processing/vehicle_events")
+    path = house.put(folder=house.source / "processing/vehicle_events")
     assert list(house.intake.adopt_strays(house.types, settle=True).settling) == [EVENTS]
     house.clock.forward(1)
     path.write_bytes(BODY + b" ")
@@ -545,11 +535,11 @@ def test_strays_may_have_to_settle(house: House) -> None:
     assert len(house.intake.adopt_strays(house.types, settle=True).claimed) == 1
 
 
-def test_adopting_is_safe_while_files_settle(house: House) -> None:
+def test_adopting_is_safe_while_files_settle(house: Gatehouse) -> None:
     """Files move away and get their new paths on another thread: none is adopted, none gets a second row."""
     names = [f"vehicle_events_20260115{number:06}.json" for number in range(120)]
     for name in names:
-        house.drop(name)
+        house.put(name)
     house.scan_settled()
     end = house.settings.processed_folder / "vehicle_events/2026-01-15"
     end.mkdir(parents=True)
@@ -570,10 +560,10 @@ def test_adopting_is_safe_while_files_settle(house: House) -> None:
     assert len(house.ledger.files()) == len(names)
 
 
-def test_the_ledger_away_loses_no_file(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ledger_away_loses_no_file(house: Gatehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """Moved but without rows: the fault is the world's, and the next look for strays takes them all."""
-    house.drop()
-    house.drop("truck_20260115120000.json")
+    house.put()
+    house.put("truck_20260115120000.json")
     house.scan()
     house.clock.forward(1)
 
@@ -590,10 +580,10 @@ def test_the_ledger_away_loses_no_file(house: House, monkeypatch: pytest.MonkeyP
     assert (len(result.claimed), len(result.held)) == (1, 1)
 
 
-def test_a_release_that_was_cut_off_is_finished(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_that_was_cut_off_is_finished(house: Gatehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file has moved but its row says held: the next release finds it in processing/ and claims it under its id."""
     name = "truck_20260115120000.json"
-    house.drop(name)
+    house.put(name)
     house.scan_settled()
     house.add_type("truck")
     file_id = house.row(name).id
@@ -613,12 +603,12 @@ def test_a_release_that_was_cut_off_is_finished(house: House, monkeypatch: pytes
 
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EROFS, "folder_away")])
 def test_a_full_or_read_only_disk_is_the_worlds_fault(
-    house: House, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+    house: Gatehouse, monkeypatch: pytest.MonkeyPatch, number: int, code: str
 ) -> None:
     """Files claimed before it are on record; the rest stays in incoming/."""
     names = [f"vehicle_events_2026011512000{number}.json" for number in range(3)]
     for age, name in enumerate(names):
-        os.utime(house.drop(name), (age, age))
+        os.utime(house.put(name), (age, age))
     real_rename = os.rename
 
     def rename(source: Any, target: Any) -> None:
@@ -638,11 +628,11 @@ def test_a_full_or_read_only_disk_is_the_worlds_fault(
 
 
 def test_a_file_that_may_not_be_moved_does_not_stop_the_others(
-    house: House, monkeypatch: pytest.MonkeyPatch, lines: Callable[..., Any]
+    house: Gatehouse, monkeypatch: pytest.MonkeyPatch, lines: Callable[..., Any]
 ) -> None:
     """Somebody else's file in a sticky folder stays, with one alert. (A refused rename stands in: root may do all.)"""
-    house.drop()
-    house.drop("vehicle_events_20260115130000.json")
+    house.put()
+    house.put("vehicle_events_20260115130000.json")
     real_rename = os.rename
 
     def rename(source: Any, target: Any) -> None:
@@ -658,9 +648,9 @@ def test_a_file_that_may_not_be_moved_does_not_stop_the_others(
     assert [each["code"] for each in alerts(lines("file.refused"))] == ["may_not_move"]
 
 
-def test_a_file_that_vanishes_on_the_way_is_passed_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_vanishes_on_the_way_is_passed_over(house: Gatehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its producer took it back, or renamed it: no row, no fault."""
-    house.drop()
+    house.put()
     real_rename = os.rename
 
     def rename(source: Any, target: Any) -> None:
@@ -672,7 +662,7 @@ def test_a_file_that_vanishes_on_the_way_is_passed_over(house: House, monkeypatc
     assert not house.ledger.files()
 
 
-def test_no_incoming_folder_is_the_worlds_fault(house: House) -> None:
+def test_no_incoming_folder_is_the_worlds_fault(house: Gatehouse) -> None:
     """It says what to do; when the folder is back, work goes on."""
     house.incoming.rmdir()
     with pytest.raises(WorldFault, match="lemonade init"):
@@ -681,9 +671,9 @@ def test_no_incoming_folder_is_the_worlds_fault(house: House) -> None:
     assert house.scan() == ScanResult()
 
 
-def test_a_file_swapped_for_a_pipe_after_the_look_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_swapped_for_a_pipe_after_the_look_is_refused(house: Gatehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """What lies in processing/ is looked at again before it is opened."""
-    house.drop()
+    house.put()
     real_rename = os.rename
 
     def rename(source: Any, target: Any) -> None:
@@ -707,10 +697,10 @@ def test_a_file_swapped_for_a_pipe_after_the_look_is_refused(house: House, monke
     ids=["link", "fifo", "another file"],
 )
 def test_a_file_swapped_while_it_is_opened_is_refused(
-    house: House, monkeypatch: pytest.MonkeyPatch, swap: Callable[[Path], None], code: str
+    house: Gatehouse, monkeypatch: pytest.MonkeyPatch, swap: Callable[[Path], None], code: str
 ) -> None:
     """No link is followed, no pipe waited for, and no other file taken for the one that was looked at."""
-    house.drop()
+    house.put()
     real_open = os.open
 
     def open_swapped(path: Any, *args: Any, **kwargs: Any) -> int:
@@ -727,11 +717,11 @@ def test_a_file_swapped_while_it_is_opened_is_refused(
     assert not house.ledger.waiting()
 
 
-def test_many_files_cost_few_transactions(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_files_cost_few_transactions(house: Gatehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are written in groups, all of them, and lines only after them."""
     count = 2 * GROUP_FILES + 7
     for number in range(count):
-        house.drop(
+        house.put(
             f"vehicle_events_20260115{number:06}.json"
             if number < 60
             else f"vehicle_events_20260115120000_{number}.json"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -9,21 +8,20 @@ from uuid import UUID
 
 import pyarrow as pa
 import pytest
+from inprocess import InProcessRunner
 from pyiceberg.io.pyarrow import schema_to_pyarrow
+from workshop import Workshop
 
-from metadata.clock import SystemClock
-from metadata.database.engine import Database
-from metadata.database.models import Base, SummaryDay
+from metadata.database.models import SummaryDay
 from metadata.errors import UsageError
 from metadata.ids import new_id
-from metadata.ledger.ledger import Ledger, touch_day
+from metadata.ledger.ledger import touch_day
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
 from metadata.types.definition import FileType, TypeStatus, table_identifier
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
-from processors.lake.lake import Lake
 from processors.read import summary as module
 from processors.read.summary import SummaryResult, build_days
 
@@ -35,45 +33,31 @@ NEXT = date(2026, 1, 16)
 DAILY = "summary.daily_summary"
 
 
-class Pickling:
-    """A runner in this process that sends tasks and results through pickle, as Spark does."""
-
-    parallelism = 2
+class Staged(InProcessRunner):
+    """Before a round whose label has these words, what a test has put there happens."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.before: dict[str, Callable[[], None]] = {}
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T], label: str) -> list[R]:
-        """What the tests put before a round happens first."""
+        """As in process."""
         for words, action in self.before.items():
             if words in label:
                 action()
-        sent: list[T] = pickle.loads(pickle.dumps(tasks))
-        received: list[R] = pickle.loads(pickle.dumps([function(task) for task in sent]))
-        return received
-
-    def warm(self) -> None:
-        """Nothing to warm."""
-
-    def stop(self) -> None:
-        """Nothing to stop."""
+        return super().run(function, tasks, label)
 
 
-class House:
-    """A lake, a ledger and a runner, and short ways to fill and read them."""
+class SummaryShop(Workshop):
+    """A workshop whose tables are filled without source files, and short ways to summarise and read them."""
 
     def __init__(self, settings: Settings) -> None:
-        self.clock = SystemClock()
-        self.database = Database(settings.database_url)
-        settings.datalake_base.mkdir(parents=True)  # the database lies beside it
-        Base.metadata.create_all(self.database.engine)
-        self.ledger = Ledger(self.database, self.clock)
-        self.lake = Lake(settings)
-        self.lake.init()
-        self.runner = Pickling()
+        self.stage = Staged()
+        super().__init__(settings, self.stage)
+        self.lake, self.ledger, self.database = self.app.lake(), self.app.ledger, self.app.database
         self._file = 0
 
-    def load(self, kind: FileType, rows: Sequence[dict[str, Any]], *, file_id: str | None = None) -> None:
+    def fill(self, kind: FileType, rows: Sequence[dict[str, Any]], *, file_id: str | None = None) -> None:
         """Commit rows as one source file; its name's date is 2026-01-20 unless a row says another."""
         assert kind.definition is not None
         self._file += 1
@@ -96,7 +80,7 @@ class House:
 
     def build(self, file_type: FileType, *days: date) -> SummaryResult:
         """Build days."""
-        return build_days(self.lake, self.runner, self.ledger, self.clock, file_type, days, new_id(self.clock))
+        return build_days(self.lake, self.stage, self.ledger, self.clock, file_type, days, new_id(self.clock))
 
     def summary(self, name: str = DAILY) -> list[tuple[Any, ...]]:
         """The rows of a summary table, sorted."""
@@ -116,11 +100,11 @@ class House:
 
 
 @pytest.fixture
-def house(settings: Settings) -> Iterator[House]:
-    """An empty house."""
-    made = House(settings)
+def house(settings: Settings) -> Iterator[SummaryShop]:
+    """One with empty tables."""
+    made = SummaryShop(settings)
     yield made
-    made.database.close()
+    made.close()
 
 
 def make_type(raw: dict[str, Any]) -> FileType:
@@ -150,9 +134,9 @@ def event(vehicle: str, time: datetime | None, kind: str | None = "start", **oth
     return {"vehicle_id": vehicle, "event_time": time, "event_type": kind, **other}
 
 
-def test_the_last_event_of_each_vehicle_and_day(house: House) -> None:
+def test_the_last_event_of_each_vehicle_and_day(house: SummaryShop) -> None:
     """Per vehicle and UTC day of the event, its last time and that event's type."""
-    house.load(
+    house.fill(
         EVENTS,
         [
             event("a", at("08:00"), "start"),
@@ -161,7 +145,7 @@ def test_the_last_event_of_each_vehicle_and_day(house: House) -> None:
             event("a", at("00:00", NEXT), "start"),
         ],
     )
-    house.load(EVENTS, [event("a", at("12:00"), "pause"), event("c", at("10:00", NEXT), "stop")])
+    house.fill(EVENTS, [event("a", at("12:00"), "pause"), event("c", at("10:00", NEXT), "stop")])
 
     result = house.build(EVENTS, DAY, NEXT)
 
@@ -183,9 +167,9 @@ def test_the_last_event_of_each_vehicle_and_day(house: House) -> None:
     assert str(table.spec().fields[0]) == "1000: day: identity(2)"
 
 
-def test_only_the_days_asked_for(house: House) -> None:
+def test_only_the_days_asked_for(house: SummaryShop) -> None:
     """Rows of other days, just before and just after included, are left alone; gaps between days are gaps."""
-    house.load(
+    house.fill(
         EVENTS,
         [event("a", at("12:00", date(2026, 1, day))) for day in range(10, 21)] + [event("b", at("23:59:59.999999"))],
     )
@@ -196,12 +180,12 @@ def test_only_the_days_asked_for(house: House) -> None:
     assert set(result.days.values()) == {1}
 
 
-def test_rows_count_by_event_time_wherever_the_file_name_put_them(house: House) -> None:
+def test_rows_count_by_event_time_wherever_the_file_name_put_them(house: SummaryShop) -> None:
     """A late file's rows lie in the partition of its name's date and count for the day of their event."""
-    house.load(EVENTS, [event("a", at("10:00"), "start", date=DAY)])
+    house.fill(EVENTS, [event("a", at("10:00"), "start", date=DAY)])
     house.build(EVENTS, DAY)
-    house.load(EVENTS, [event("a", at("11:00"), "late", date=date(2026, 3, 1))])
-    house.load(EVENTS, [event("a", at("12:00"), "early", date=date(2025, 12, 1))])
+    house.fill(EVENTS, [event("a", at("11:00"), "late", date=date(2026, 3, 1))])
+    house.fill(EVENTS, [event("a", at("12:00"), "early", date=date(2025, 12, 1))])
 
     house.build(EVENTS, DAY)
 
@@ -209,14 +193,14 @@ def test_rows_count_by_event_time_wherever_the_file_name_put_them(house: House) 
 
 
 @pytest.mark.parametrize("at_once", [1, 1_000_000])
-def test_ties(house: House, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_ties(house: SummaryShop, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     """Of equal times the file claimed later wins, within one file the later record; however the work is cut."""
     monkeypatch.setattr(module, "ROWS_AT_ONCE", at_once)
     noon = at("12:00")
-    house.load(EVENTS, [event("a", noon, "second file"), event("c", noon, "x")], file_id="0002")
-    house.load(EVENTS, [event("a", noon, "first file"), event("a", at("13:00", NEXT), "other day")], file_id="0001")
-    house.load(EVENTS, [event("b", noon, f"record {n}") for n in range(1, 12)], file_id="0003")
-    house.load(EVENTS, [event("b", at("11:59"), "earlier, in a later file")], file_id="0004")
+    house.fill(EVENTS, [event("a", noon, "second file"), event("c", noon, "x")], file_id="0002")
+    house.fill(EVENTS, [event("a", noon, "first file"), event("a", at("13:00", NEXT), "other day")], file_id="0001")
+    house.fill(EVENTS, [event("b", noon, f"record {n}") for n in range(1, 12)], file_id="0003")
+    house.fill(EVENTS, [event("b", at("11:59"), "earlier, in a later file")], file_id="0004")
 
     house.build(EVENTS, DAY)
 
@@ -227,13 +211,13 @@ def test_ties(house: House, monkeypatch: pytest.MonkeyPatch, at_once: int) -> No
     ]
 
 
-def test_days_are_replaced_in_one_snapshot(house: House) -> None:
+def test_days_are_replaced_in_one_snapshot(house: SummaryShop) -> None:
     """Building days again adds one snapshot; the data files of other days are the same ones as before."""
     earlier = date(2026, 1, 14)
-    house.load(EVENTS, [event("a", at("10:00", day)) for day in (earlier, DAY, NEXT)])
+    house.fill(EVENTS, [event("a", at("10:00", day)) for day in (earlier, DAY, NEXT)])
     house.build(EVENTS, earlier, DAY, NEXT)
     untouched, replaced = house.data_files(earlier), house.data_files(DAY)
-    house.load(EVENTS, [event("b", at("11:00")), event("b", at("11:00", NEXT)), event("b", at("11:00", earlier))])
+    house.fill(EVENTS, [event("b", at("11:00")), event("b", at("11:00", NEXT)), event("b", at("11:00", earlier))])
     assert house.snapshots() == 1
 
     result = house.build(EVENTS, DAY, NEXT)
@@ -251,9 +235,9 @@ def test_days_are_replaced_in_one_snapshot(house: House) -> None:
     ]
 
 
-def test_building_again_changes_nothing(house: House) -> None:
+def test_building_again_changes_nothing(house: SummaryShop) -> None:
     """Twice the same days: the same rows, one data file a day."""
-    house.load(EVENTS, [event("a", at("10:00")), event("b", at("10:00", NEXT))])
+    house.fill(EVENTS, [event("a", at("10:00")), event("b", at("10:00", NEXT))])
     house.build(EVENTS, DAY, NEXT)
     first = house.summary()
 
@@ -263,9 +247,9 @@ def test_building_again_changes_nothing(house: House) -> None:
     assert len(house.data_files(DAY)) == 1
 
 
-def test_a_day_that_lost_its_rows_loses_its_partition(house: House) -> None:
+def test_a_day_that_lost_its_rows_loses_its_partition(house: SummaryShop) -> None:
     """After a day's rows were deleted, its summary goes too, in a snapshot that only removes."""
-    house.load(EVENTS, [event("a", at("10:00")), event("b", at("10:00", NEXT))])
+    house.fill(EVENTS, [event("a", at("10:00")), event("b", at("10:00", NEXT))])
     house.build(EVENTS, DAY, NEXT)
     raw = house.lake.table(EVENTS.table_name)
     assert raw is not None
@@ -278,9 +262,9 @@ def test_a_day_that_lost_its_rows_loses_its_partition(house: House) -> None:
     assert [row[0] for row in house.summary()] == ["b"]
 
 
-def test_a_day_without_rows(house: House) -> None:
+def test_a_day_without_rows(house: SummaryShop) -> None:
     """It makes no snapshot, and it is no longer dirty."""
-    house.load(EVENTS, [event("a", at("10:00"))])
+    house.fill(EVENTS, [event("a", at("10:00"))])
     house.build(EVENTS, DAY)
     house.dirty(NEXT)
 
@@ -291,16 +275,16 @@ def test_a_day_without_rows(house: House) -> None:
     assert house.ledger.dirty_days(DAILY) == []
 
 
-def test_no_table_yet_and_no_days(house: House) -> None:
+def test_no_table_yet_and_no_days(house: SummaryShop) -> None:
     """A type that never loaded a file has an empty summary, and no table is made for it."""
     assert house.build(EVENTS, DAY).days == {DAY: 0}
     assert house.build(EVENTS).days == {}
     assert house.lake.table(DAILY) is None
 
 
-def test_nulls(house: House) -> None:
+def test_nulls(house: SummaryShop) -> None:
     """A row without a time belongs to no day; a last row without a type is still the last."""
-    house.load(
+    house.fill(
         EVENTS,
         [
             event("a", at("10:00"), "start"),
@@ -357,9 +341,9 @@ def trip(region: str | None, car: int, line: int | None, ended: str, fare: str, 
     }
 
 
-def test_another_type_gets_a_summary_by_configuration(house: House) -> None:
+def test_another_type_gets_a_summary_by_configuration(house: SummaryShop) -> None:
     """Keys of several columns (null is a value), uuid, decimal and lists: configured, not coded."""
-    house.load(
+    house.fill(
         TRIPS,
         [
             trip("n", 0, 1, "10:00", "1.00"),
@@ -385,7 +369,7 @@ def test_another_type_gets_a_summary_by_configuration(house: House) -> None:
     )
 
 
-def test_a_summary_that_gains_and_loses_columns(house: House) -> None:
+def test_a_summary_that_gains_and_loses_columns(house: SummaryShop) -> None:
     """Columns that the configuration gains are added; those that it loses stay, null in days built from then on."""
 
     def keeping(*latest: str) -> FileType:
@@ -393,7 +377,7 @@ def test_a_summary_that_gains_and_loses_columns(house: House) -> None:
         config = {**raw["processing_config"], "summary": {**raw["processing_config"]["summary"], "latest": latest}}
         return make_type({**raw, "processing_config": config})
 
-    house.load(EVENTS, [event("a", at("10:00", day), "start", event_source="gps") for day in (DAY, NEXT)])
+    house.fill(EVENTS, [event("a", at("10:00", day), "start", event_source="gps") for day in (DAY, NEXT)])
     house.build(keeping("event_type"), DAY)
     house.build(keeping("event_source"), NEXT)
 
@@ -403,7 +387,7 @@ def test_a_summary_that_gains_and_loses_columns(house: House) -> None:
     ]
 
 
-def test_a_field_that_the_table_does_not_have_yet(house: House) -> None:
+def test_a_field_that_the_table_does_not_have_yet(house: SummaryShop) -> None:
     """A latest field that was added to the type after the last load is null; a time field that was has no rows."""
     raw = next(raw for raw in BUILT_IN if raw["file_type"] == "vehicle_events")
     fields = [
@@ -413,7 +397,7 @@ def test_a_field_that_the_table_does_not_have_yet(house: House) -> None:
     ]
     wider = {**raw, "schema_definition": {**raw["schema_definition"], "fields": fields}}
     summary = raw["processing_config"]["summary"]
-    house.load(EVENTS, [event("a", at("10:00"))])
+    house.fill(EVENTS, [event("a", at("10:00"))])
 
     latest = {**raw["processing_config"], "summary": {**summary, "latest": ["speed"]}}
     house.build(make_type({**wider, "processing_config": latest}), DAY)
@@ -423,18 +407,18 @@ def test_a_field_that_the_table_does_not_have_yet(house: House) -> None:
     assert house.build(make_type({**wider, "processing_config": other}), DAY).days == {DAY: 0}
 
 
-def test_days_at_the_ends_of_the_calendar(house: House) -> None:
+def test_days_at_the_ends_of_the_calendar(house: SummaryShop) -> None:
     """Devices send year 1 and year 9999; those are days like others."""
     ends = [date.min, date(1969, 12, 31), date.max]
-    house.load(EVENTS, [event("a", at("23:59:59.999999", day)) for day in ends])
+    house.fill(EVENTS, [event("a", at("23:59:59.999999", day)) for day in ends])
 
     assert house.build(EVENTS, *ends).days == dict.fromkeys(ends, 1)
     assert [row[1] for row in house.summary()] == ends
 
 
-def test_the_ledger_learns_what_was_built(house: House) -> None:
+def test_the_ledger_learns_what_was_built(house: SummaryShop) -> None:
     """A dirty day is clean afterwards; its rows and its snapshot are on record."""
-    house.load(EVENTS, [event("a", at("10:00"))])
+    house.fill(EVENTS, [event("a", at("10:00"))])
     house.dirty(DAY)
 
     result = house.build(EVENTS, DAY)
@@ -445,12 +429,12 @@ def test_the_ledger_learns_what_was_built(house: House) -> None:
         assert (row.file_type, row.rows, row.snapshot_id) == ("vehicle_events", 1, result.snapshot_id)
 
 
-def test_a_commit_during_the_build_leaves_its_day_dirty(house: House) -> None:
+def test_a_commit_during_the_build_leaves_its_day_dirty(house: SummaryShop) -> None:
     """Rows that come after the build began may be missed by it, so their day is built once more."""
-    house.load(EVENTS, [event("a", at("10:00")), event("a", at("10:00", NEXT))])
+    house.fill(EVENTS, [event("a", at("10:00")), event("a", at("10:00", NEXT))])
     house.dirty(DAY)
     house.dirty(NEXT)
-    house.runner.before["write"] = lambda: house.dirty(DAY)
+    house.stage.before["write"] = lambda: house.dirty(DAY)
 
     house.build(EVENTS, DAY, NEXT)
 
@@ -459,12 +443,12 @@ def test_a_commit_during_the_build_leaves_its_day_dirty(house: House) -> None:
 
 @pytest.mark.parametrize("step", ["read", "write", "overwrite", "record"])
 def test_a_crash_leaves_the_day_dirty_and_the_next_build_whole(
-    house: House, monkeypatch: pytest.MonkeyPatch, step: str
+    house: SummaryShop, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Whatever step fails: the day stays dirty, old summary or new one stands, and building again makes it right."""
-    house.load(EVENTS, [event("a", at("10:00"))])
+    house.fill(EVENTS, [event("a", at("10:00"))])
     house.build(EVENTS, DAY)
-    house.load(EVENTS, [event("a", at("11:00"))])
+    house.fill(EVENTS, [event("a", at("11:00"))])
     house.dirty(DAY)
 
     def fail(*_: object, **__: object) -> None:
@@ -476,7 +460,7 @@ def test_a_crash_leaves_the_day_dirty_and_the_next_build_whole(
         elif step == "record":
             broken.setattr(house.ledger, "day_built", fail)
         else:
-            broken.setitem(house.runner.before, f"summary: {step}", fail)
+            broken.setitem(house.stage.before, f"summary: {step}", fail)
         with pytest.raises(OSError, match="disk is gone"):
             house.build(EVENTS, DAY)
     assert [day for day, _ in house.ledger.dirty_days(DAILY)] == [DAY]
@@ -487,7 +471,7 @@ def test_a_crash_leaves_the_day_dirty_and_the_next_build_whole(
     assert house.ledger.dirty_days(DAILY) == []
 
 
-def test_a_type_without_a_summary(house: House) -> None:
+def test_a_type_without_a_summary(house: SummaryShop) -> None:
     """Asking for one is a mistake of the caller's, said in words."""
     status = make_type(next(raw for raw in BUILT_IN if raw["file_type"] == "vehicle_status"))
 
