@@ -134,6 +134,22 @@ class Lemonade:
             sys.stdout.write("\n".join([f"of {len(lines)} lines of the daemon's log:", *told[-40:], *lines[-10:]]))
 
 
+def drive(
+    script: Path, *arguments: str, home: Path, code: int = -signal.SIGKILL, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one of the drivers in tests/faults, which change the product from outside, to its end by `code`."""
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        cwd=home,
+        env=clean_environ(PYTHONPATH=os.pathsep.join(sys.path), **more),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == code, f"{script.name} {arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
 def drop(folder: Path, name: str, content: bytes | str | list[Any] | dict[str, Any]) -> Path:
     """Write a whole file beside and rename it in, as a careful producer does."""
     folder.mkdir(parents=True, exist_ok=True)

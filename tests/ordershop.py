@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
+from deaths import death
 from workshop import Workshop
 
 from metadata.errors import BatchFault
@@ -53,7 +53,6 @@ class Orders(Workshop):
 
     def die_in(
         self,
-        monkeypatch: pytest.MonkeyPatch,
         owner: type,
         step: str,
         *,
@@ -61,17 +60,8 @@ class Orders(Workshop):
         doing: Callable[[], object] | None = None,
     ) -> None:
         """Flush (or do something else), and end instead of the step, or right behind it; then a new process begins."""
-        original = getattr(owner, step)
-
-        def die(*args: Any, **kwargs: Any) -> None:
-            if after:
-                original(*args, **kwargs)
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, step, die)
-            with pytest.raises(KeyboardInterrupt):
-                (doing or self.flush)()
+        with death(owner, step, before=not after):
+            (doing or self.flush)()
         self.begin()
 
     def columns(self) -> list[str]:

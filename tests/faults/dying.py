@@ -9,58 +9,43 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
-from typing import Any
+
+from deaths import Only, any_call, ending, not_to_table, of_files, to_table
+from inprocess import InProcessRunner
 
 from metadata.ledger.ledger import Ledger
 from processors.lake.lake import Lake
-from processors.lake.quarantine_table import TABLE
+from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import MicroBatches
 from processors.load.move_step import Settler
 from watcher.app import App
 from watcher.cli import main
 
-STEPS: dict[str, tuple[type, str]] = {
-    "plan": (Ledger, "plan"),
-    "decode": (MicroBatches, "_decode"),
-    "prepare": (Ledger, "prepare"),
-    "quarantine": (Lake, "append"),
-    "commit": (Lake, "append"),
-    "record": (Ledger, "record"),
-    "moves": (Settler, "settle_files"),
-    "settle": (Ledger, "settle"),
+STEPS: dict[str, tuple[type, str, Only]] = {
+    "plan": (Ledger, "plan", any_call),
+    "decode": (MicroBatches, "_decode", any_call),
+    "prepare": (Ledger, "prepare", any_call),
+    "quarantine": (Lake, "append", to_table(QUARANTINE)),
+    "commit": (Lake, "append", not_to_table(QUARANTINE)),
+    "record": (Ledger, "record", any_call),
+    "moves": (Settler, "settle_files", of_files),
+    "settle": (Ledger, "settle", any_call),
 }
 
 
-def is_it(step: str, args: tuple[Any, ...]) -> bool:
-    """Whether a call is the step that is meant: two of them share their method with others."""
-    if step in ("quarantine", "commit"):
-        return (args[0] == TABLE) == (step == "quarantine")
-    return step != "moves" or bool(args[0])  # Plan settles its duplicates, an empty list
+def die() -> None:
+    """This process is gone before the call returns."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_after(step: str, times: int) -> None:
     """The `times`-th return of the step is this process's end."""
-    owner, name = STEPS[step]
-    original = getattr(owner, name)
-    left = times
-
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal left
-        result = original(self, *args, **kwargs)
-        left -= is_it(step, args)
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    setattr(owner, name, wrapped)
+    owner, name, only = STEPS[step]
+    setattr(owner, name, ending(owner, name, die, times, only=only))
 
 
 def without_spark() -> None:
     """Tasks run here."""
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
-    from inprocess import InProcessRunner
-
     runner = InProcessRunner()
     App.runner = lambda self: runner  # type: ignore[method-assign] # what this driver is for
 

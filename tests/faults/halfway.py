@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 import pyarrow.parquet
+from deaths import Only, any_call, ending, of_snapshot
 from inprocess import InProcessRunner
 from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.table.update import AddSnapshotUpdate
 from sqlalchemy import Engine, event
 
 from metadata.database.states import FlushReason
@@ -32,29 +32,12 @@ def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at(
-    owner: Any, name: str, times: int = 1, *, after: bool = False, only: Callable[..., bool] = lambda *_: True
-) -> None:
+def die_at(owner: Any, name: str, times: int = 1, *, after: bool = False, only: Only = any_call) -> None:
     """The `times`-th call for whose arguments `only` holds does not begin, or with `after` does not return."""
-    original, left = getattr(owner, name), times
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal left
-        mine = only(*args, *kwargs.values())
-        left -= mine
-        if mine and left == 0 and not after:
-            die()
-        result = original(*args, **kwargs)
-        if mine and left == 0:
-            die()
-        return result
-
-    setattr(owner, name, staticmethod(wrapped) if isinstance(vars(owner).get(name), staticmethod) else wrapped)
+    setattr(owner, name, ending(owner, name, die, times, before=not after, only=only))
 
 
-def die_in_transaction(
-    owner: Any, name: str, statements: int | None = None, *, only: Callable[..., bool] = lambda *_: True
-) -> None:
+def die_in_transaction(owner: Any, name: str, statements: int | None = None, *, only: Only = any_call) -> None:
     """The call's transaction ends after so many statements that write, or without a number right before its COMMIT."""
     original, written, is_inside = getattr(owner, name), 0, False
 
@@ -96,8 +79,7 @@ def _metadata_of(table: str, metadata: Any, *_: Any) -> bool:
 
 
 def _commit_to(table: str, _catalog: Any, loaded: Any, _requirements: Any, updates: Any) -> bool:
-    is_snapshot = any(isinstance(update, AddSnapshotUpdate) for update in updates)
-    return bool(loaded.name()[-1] == table and is_snapshot)
+    return bool(loaded.name()[-1] == table and of_snapshot(_catalog, loaded, _requirements, updates))
 
 
 EVENTS, QUARANTINE = "vehicle_events", "rejected_records"

@@ -9,12 +9,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from deaths import Only, any_call, ending, of_snapshot
 from inprocess import InProcessRunner
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.table.update import AddSnapshotUpdate
 
 from metadata.operations.replay import Replays
 from metadata.operations.undo import Operations
@@ -63,22 +62,9 @@ UNDO_AFTER: dict[str, Moment] = {
 }
 
 
-def dying(moment: Moment, die: Callable[[], NoReturn]) -> Callable[..., Any]:
-    """What to put into the place of the method: it calls `die` at its moment."""
-    owner, name, times, before = moment
-    original, left = getattr(owner, name), times
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        nonlocal left
-        left -= name != "commit_table" or any(isinstance(update, AddSnapshotUpdate) for update in args[3])
-        if before and left == 0:
-            die()
-        result = original(*args, **kwargs)
-        if left == 0:
-            die()
-        return result
-
-    return wrapped
+def meant(name: str) -> Only:
+    """Which calls count: of the catalog's commits those that add a snapshot."""
+    return of_snapshot if name == "commit_table" else any_call
 
 
 def _kill() -> NoReturn:
@@ -90,5 +76,6 @@ if __name__ == "__main__":
     verb, step, arguments = sys.argv[1:]
     moment = ((UNDO_AFTER if verb == "undo" else AFTER_PREPARE) | WITHOUT_ANSWER)[step]
     work = Work(App(Settings.load(), runner=InProcessRunner()), pause=lambda _seconds: True, draining=lambda: False)
-    setattr(moment[0], moment[1], dying(moment, _kill))
+    owner, name, times, before = moment
+    setattr(owner, name, ending(owner, name, _kill, times, before=before, only=meant(name)))
     do(work, verb, json.loads(arguments))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from functools import partial
 
+from deaths import ending
 from dying import STEPS
 from inprocess import InProcessRunner
 
@@ -22,18 +23,9 @@ from watcher.daemon.service import Service
 
 def terminate_in(step: str) -> None:
     """The first call of the step begins with the signal."""
-    owner, name = STEPS[step]
-    original = getattr(owner, name)
-    sent = False
-
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal sent
-        if not sent and (step != "moves" or args[0]):  # Plan settles its duplicates, an empty list
-            sent = True
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, *args, **kwargs)
-
-    setattr(owner, name, wrapped)
+    owner, name, only = STEPS[step]
+    terminate = partial(os.kill, os.getpid(), signal.SIGTERM)
+    setattr(owner, name, ending(owner, name, terminate, before=True, only=only))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 from conftest import make_settings
+from deaths import death
 from workshop import NAME, Workshop, text
 
 from metadata.errors import WorldFault
+from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.load.move_step import Settler
 from watcher.verbs.do import do
@@ -222,21 +224,13 @@ def test_a_duplicate_that_was_rewritten_is_none(shop: Workshop, monkeypatch: pyt
     shop.assert_books()
 
 
-def test_a_later_file_in_the_place_of_one_that_was_moved(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_file_in_the_place_of_one_that_was_moved(shop: Workshop) -> None:
     """A process that died between move and record left the name free; who took it meanwhile is not touched."""
     shop.drop(rows=2)
     shop.claim()
 
-    class Died(Exception):
-        pass
-
-    def die(*_: object) -> None:
-        raise Died
-
-    with monkeypatch.context() as patched:
-        patched.setattr(shop.app.ledger, "files_settled", die)
-        with pytest.raises(Died):
-            shop.flush()
+    with death(Ledger, "files_settled", before=True):
+        shop.flush()
     shop.drop(rows=4, start=40)
     shop.claim()
     shop.begin().recover()

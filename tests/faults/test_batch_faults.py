@@ -15,6 +15,7 @@ import pytest
 from books import assert_app_books, assert_books
 from command import ROOT, Lemonade, drop, events_file, wait_for
 from conftest import make_settings
+from deaths import Died
 from handclock import HandClock
 from inprocess import InProcessRunner
 
@@ -371,16 +372,12 @@ def test_flushes_go_on_while_a_batch_of_an_earlier_one_waits(settings_with: Call
 # -- deaths of the process --------------------------------------------------------------------------------------------
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 def dying(marker: str) -> Faulty:
     """A runner in whose process nothing survives the file."""
 
     def decide(names: set[str], attempt: int) -> LemonadeError | None:
         if marker in names:
-            raise Killed
+            raise Died
         return None
 
     return Faulty(decide)
@@ -397,7 +394,7 @@ def test_a_poison_file_cannot_make_a_restart_loop(settings: Settings) -> None:
         try:
             home.load()
             break
-        except Killed:
+        except Died:
             assert POISON in runner.seen[-1]
     assert_poison_is_out(home, "poison", 20)
     assert home.file(POISON).deaths >= attempts.POISON_DEATHS
@@ -410,7 +407,7 @@ def test_a_drain_is_no_death(settings: Settings) -> None:
     home = Home(settings, dying(POISON))
     home.drop(8)
     for _ in range(4):
-        with pytest.raises(Killed):
+        with pytest.raises(Died):
             home.load()
         home.work.leave()
         home = Home(settings, dying(POISON), home.clock)

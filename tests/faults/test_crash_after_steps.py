@@ -8,28 +8,19 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from books import assert_books
-from command import Lemonade, drop, events_file
+from command import Lemonade, drive, drop, events_file
 
 DYING = Path(__file__).parent / "dying.py"
 
 
 def start(lemonade: Lemonade, step: str, runner: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Load what is in incoming/; the process dies after `step`, unless that is `none`."""
-    done = subprocess.run(
-        [sys.executable, str(DYING), step, "1", runner],
-        cwd=lemonade.home,
-        env={**lemonade.environ, **more},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == (0 if step == "none" else -signal.SIGKILL), f"{done.stdout}\n{done.stderr}"
-    return done
+    code = 0 if step == "none" else -signal.SIGKILL
+    return drive(DYING, step, "1", runner, home=lemonade.home, code=code, **more)
 
 
 SHORT = [

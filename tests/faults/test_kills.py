@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 import pytest
 from books import assert_app_books, assert_books
-from command import Lemonade, clean_environ, drop, events_file, wait_for
+from command import Lemonade, drive, drop, events_file, wait_for
 from conftest import make_settings
 from halfway import MOMENTS
 from inprocess import InProcessRunner
@@ -109,15 +109,7 @@ def restart(home: Path, apps: list[App]) -> App:
 
 def die_halfway(home: Path, moment: str) -> None:
     """Load what is in incoming/ until the process dies in the middle of it."""
-    done = subprocess.run(
-        [sys.executable, str(HALFWAY), moment],
-        cwd=home,
-        env=clean_environ(PYTHONPATH=os.pathsep.join(sys.path), SETTLE_SECONDS="0"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == -signal.SIGKILL, f"{done.stdout}\n{done.stderr}"
+    drive(HALFWAY, moment, home=home, SETTLE_SECONDS="0")
 
 
 def left_behind(app: App) -> tuple[str | None, int, int]:

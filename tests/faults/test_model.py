@@ -24,6 +24,7 @@ import pytest
 from books import PLACES, assert_app_books
 from command import drop, events_file
 from conftest import make_settings
+from deaths import Died
 from handclock import HandClock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -205,10 +206,6 @@ class Model:
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------
-
-
-class Died(BaseException):
-    """The process ends here."""
 
 
 STEPS: dict[str, tuple[type, str]] = {

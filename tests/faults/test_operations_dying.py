@@ -7,18 +7,14 @@ again and balances; then the operation is asked for once more, and does what is 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from books import assert_app_books
-from command import clean_environ, drop
+from command import drive, drop
+from deaths import death
 from onehome import Home
 from operating import (
     AFTER_PREPARE,
@@ -27,7 +23,7 @@ from operating import (
     UNDO_BEFORE,
     WITHOUT_ANSWER,
     Moment,
-    dying,
+    meant,
 )
 from pyiceberg.catalog.sql import SqlCatalog
 from rejecting import mend, records
@@ -54,20 +50,10 @@ ACTIONS = {
 """What `recover --dry-run` would do with a replay that died after a step; with any other: commit it."""
 
 
-class Died(BaseException):
-    """The process ends here."""
-
-
-@contextmanager
-def death(owner: type, name: str, times: int, before: bool) -> Iterator[None]:
+def dying(moment: Moment) -> AbstractContextManager[None]:
     """The process ends at this moment."""
-
-    def die() -> NoReturn:
-        raise Died
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Died):
-        patch.setattr(owner, name, dying((owner, name, times, before), die))
-        yield
+    owner, name, times, before = moment
+    return death(owner, name, times, before=before, only=meant(name))
 
 
 @pytest.fixture
@@ -122,7 +108,7 @@ def test_replay_dies(home: Home) -> None:
     mend(home.app)
     rows = 3 * len(steps)
     for step, file in files.items():
-        with death(*steps[step]):
+        with dying(steps[step]):
             do(home.work, "quarantine.replay", {"files": [file.id]})
         found = [(repair.kind, repair.action) for repair in home.start(recover=False).inspect()]
         assert found == ([("replay", ACTIONS.get(step, Action.COMMIT))] if step != "settle" else []), step
@@ -145,7 +131,7 @@ def test_discard_dies(home: Home) -> None:
     files = load(home, steps)
     for step, file in files.items():
         owner, name, times, before = steps[step]
-        with death(owner, name, 1 if "quarantine" in step else times, before):
+        with dying((owner, name, 1 if "quarantine" in step else times, before)):
             do(home.work, "quarantine.discard", {"files": [file.id]})
         home.start()
         assert numbers(home, file) == ([1, 2, 3], [4, 5] if step in BEFORE_PREPARE else []), step
@@ -165,7 +151,7 @@ def test_undo_dies(home: Home) -> None:
     do(home.work, "quarantine.replay", {"records": [f"{file.id}:4" for file in files.values()]})
     rows = 4 * len(steps)
     for step, file in files.items():
-        with death(*steps[step]):
+        with dying(steps[step]):
             do(home.work, "undo", {"target": file.id})
         home.start()
         expected = ([1, 2, 3, 4], [5]) if step in UNDO_BEFORE else ([], [])
@@ -195,7 +181,7 @@ def test_summary_dies(home: Home) -> None:
     for number, (step, moment) in enumerate(moments.items(), start=1):
         drop(home.settings.incoming_folder, f"vehicles_events_2026011512000{number}.json", records(3, 0, number * 100))
         home.load()
-        with death(*moment):
+        with dying(moment):
             do(home.work, "summarize", {})
         home.start()
         assert bool(home.app.ledger.dirty_days("summary.daily_summary")) == (step != "days on record"), step
@@ -221,15 +207,7 @@ def test_sigkill(home: Home, verb: str, step: str) -> None:
     mend(home.app)
     arguments = {"target": file.id} if verb == "undo" else {"files": [file.id]}
     folder = home.settings.processed_folder.parent.parent
-    done = subprocess.run(
-        [sys.executable, str(OPERATING), verb, step, json.dumps(arguments)],
-        cwd=folder,
-        env=clean_environ(PYTHONPATH=os.pathsep.join(sys.path), SETTLE_SECONDS="0"),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == -signal.SIGKILL, f"{done.stdout}\n{done.stderr}"
+    drive(OPERATING, verb, step, json.dumps(arguments), home=folder, SETTLE_SECONDS="0")
     home.start()
     assert numbers(home, file) == (([], []) if verb == "undo" else ([1, 2, 3, 4, 5], []))
     assert_balanced(home, 0 if verb == "undo" else 5)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from command import drop, events_file
+from deaths import death, ending
 from inprocess import InProcessRunner
 from onehome import Home
 from pyiceberg.io import FileIO
@@ -18,6 +19,7 @@ from pyiceberg.io.fsspec import FsspecFileIO
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from metadata.errors import BatchFault
+from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.load.commit_protocol import MicroBatches
@@ -110,17 +112,10 @@ def test_files_in_work_at_the_backup_are_not_loaded_again(
 ) -> None:
     """The backup was made while a batch was between two steps; since then it was loaded."""
     owner: Any = MicroBatches if step == "_decode" else type(home.app.ledger)
-    original = getattr(owner, step)
-
-    def and_back_up(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(self, *args, **kwargs)
-        home.backup(tmp_path / "backup.db")
-        return result
-
     home.drop(1)
     home.drop(2)
     with monkeypatch.context() as patch:
-        patch.setattr(owner, step, and_back_up)
+        patch.setattr(owner, step, ending(owner, step, lambda: home.backup(tmp_path / "backup.db")))
         home.load()
     home.drop(3)
     home.load()
@@ -148,37 +143,25 @@ def test_a_file_that_failed_and_was_loaded_later_ends_as_loaded(home: Home, tmp_
     assert home.files() == {name: "failed", "vehicles_events_20260115120002.json": "loaded"}
 
 
-def test_a_crash_between_receipt_and_prepare_rolls_forward(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_between_receipt_and_prepare_rolls_forward(home: Home) -> None:
     """The receipt says that the data files are whole: the next start commits them, nothing is decoded again."""
     home.drop(1)
 
-    def dies(*_args: Any, **_kwargs: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(home.app.ledger), "prepare", dies)
-        with pytest.raises(KeyboardInterrupt):
-            home.load()
+    with death(Ledger, "prepare", before=True):
+        home.load()
     work = home.start()
     assert [batch.state for batch in home.app.ledger.batches()] == ["settled"]
     assert work.app.started_runner is not None and work.app.started_runner.labels == []  # type: ignore[attr-defined] # the SQL catalog's, or a stand-in's
     home.assert_balanced(10)
 
 
-def test_a_batch_that_was_never_committed_is_committed_from_its_receipt(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_that_was_never_committed_is_committed_from_its_receipt(home: Home, tmp_path: Path) -> None:
     """The process died after Prepare, then an older ledger was restored: the rows are not lost."""
     backup = home.backup(tmp_path / "backup.db")
     home.drop(1)
 
-    def dies(*_args: Any, **_kwargs: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Lake, "append", dies)
-        with pytest.raises(KeyboardInterrupt):
-            home.load()
+    with death(Lake, "append", before=True):
+        home.load()
     home.restore(backup)
     home.start()
     home.load()
@@ -186,20 +169,13 @@ def test_a_batch_that_was_never_committed_is_committed_from_its_receipt(
     assert set(home.files().values()) == {"loaded"}
 
 
-def test_a_batch_that_is_given_up_leaves_no_receipt(
-    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_batch_that_is_given_up_leaves_no_receipt(home: Home, tmp_path: Path) -> None:
     """What was abandoned is loaded by another batch; an older ledger must not find both."""
     backup = home.backup(tmp_path / "backup.db")
     home.drop(1)
 
-    def dies(*_args: Any, **_kwargs: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Receipts, "write", dies)
-        with pytest.raises(KeyboardInterrupt):
-            home.load()
+    with death(Receipts, "write", before=True):
+        home.load()
     home.start()
     home.load()
     assert sorted(batch.state for batch in home.app.ledger.batches()) == ["abandoned", "settled"]
@@ -328,9 +304,7 @@ def test_an_undone_file_is_not_taken_for_loaded(home: Home, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("landed", [True, False], ids=["landed", "not landed"])
-def test_a_forgotten_replacement_stays_one(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, landed: bool
-) -> None:
+def test_a_forgotten_replacement_stays_one(home: Home, tmp_path: Path, landed: bool) -> None:
     """A file took another's place after the backup: the earlier load is out, and the later one in, once."""
     home.app.registry.update("vehicle_events", {"processing_config": {"on_redelivery": "replace"}})
     home.drop(1)
@@ -338,14 +312,10 @@ def test_a_forgotten_replacement_stays_one(
     backup = home.backup(tmp_path / "backup.db")
     drop(home.settings.incoming_folder, "vehicles_events_20260115120001.json", events_file(7, start=500))
 
-    def lost(*_args: Any, **_kwargs: Any) -> Any:
-        raise KeyboardInterrupt
-
     if landed:
         home.load()
     else:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Lake, "overwrite", lost)
+        with death(Lake, "overwrite", before=True):
             home.load()
     home.restore(backup)
     home.start()

@@ -15,6 +15,7 @@ import pytest
 from books import rejected_records
 from command import drop, events_file
 from conftest import make_settings
+from deaths import Only, any_call, death, of_files, to_table
 from onehome import Home
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
@@ -90,43 +91,18 @@ def home(settings_with: Callable[..., Settings]) -> Iterator[Lasting]:
 # -- deaths -----------------------------------------------------------------------------------------------------------
 
 
-def die(home: Home, owner: Any, step: str, only: Callable[..., bool], *, after: bool) -> None:
+def die(home: Home, owner: Any, step: str, only: Only, *, after: bool) -> None:
     """Load, and end instead of the first call of the step for whose arguments `only` holds, or right behind it."""
-    original = getattr(owner, step)
-
-    def dies(*args: Any, **more: Any) -> Any:
-        if not only(*args):
-            return original(*args, **more)
-        if after:
-            original(*args, **more)
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(owner, step, dies)
+    with death(owner, step, before=not after, only=only):
         home.load()
 
 
-def to(name: str) -> Callable[..., bool]:
-    """Whether a commit is to that table."""
-    return lambda _lake, table, *_: bool(table == name)
-
-
-def any_call(*_: Any) -> bool:
-    """Every call."""
-    return True
-
-
-def of_files(_settler: Any, files: Any) -> bool:
-    """Moves of a batch's files, and not of Plan's duplicates."""
-    return bool(list(files))
-
-
-STEPS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+STEPS: dict[str, tuple[Any, str, Only]] = {
     "plan": (Ledger, "plan", any_call),
     "receipt": (Receipts, "write", any_call),
     "prepare": (Ledger, "prepare", any_call),
-    "quarantine": (Lake, "append", to(QUARANTINE)),
-    "table": (Lake, "append", to(EVENTS)),
+    "quarantine": (Lake, "append", to_table(QUARANTINE)),
+    "table": (Lake, "append", to_table(EVENTS)),
     "record": (Ledger, "record", any_call),
     "moves": (Settler, "settle_files", of_files),
     "settle": (Ledger, "settle", any_call),
@@ -166,14 +142,7 @@ def test_two_deaths_in_one_recovery(shared: Lasting) -> None:
     before = shared.snapshots()
     die(shared, *STEPS["quarantine"], after=True)
     shared.start(recover=False)
-    original = Lake.append_paths
-
-    def dies(*args: Any) -> Any:
-        original(*args)
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Lake, "append_paths", dies)
+    with death(Lake, "append_paths"):
         shared.work.recover()
     shared.start()
     assert shared.snapshots() == (before[0] + 1, before[1] + 1)

@@ -17,6 +17,7 @@ from books import assert_app_books
 from click.testing import CliRunner, Result
 from command import events_file
 from conftest import make_settings
+from deaths import death
 from pyiceberg.table import Table
 from sqlalchemy import text
 from workshop import Workshop
@@ -26,6 +27,7 @@ from metadata.database.states import FileState
 from metadata.errors import UsageError
 from metadata.ledger import books
 from metadata.ledger.books import Scope
+from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.read import audit as auditing
@@ -164,19 +166,14 @@ def test_an_empty_lake_balances(settings: Settings) -> None:
     made.close()
 
 
-def test_a_batch_in_work_is_no_fault(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_in_work_is_no_fault(shop: Workshop) -> None:
     """A process that is in the middle of a batch, or died there, leaves files in work and nothing to find."""
-
-    def die(*_args: object, **_kwargs: object) -> None:
-        raise KeyboardInterrupt
 
     for number, step in enumerate(("prepare", "record", "settle")):
         shop.drop(f"vehicles_events_2026011516000{number}.json", rows=3, start=60 + 3 * number)
         shop.claim()
-        with monkeypatch.context() as patch:
-            patch.setattr(shop.work.microbatches.ledger, step, die)
-            with pytest.raises(KeyboardInterrupt):
-                shop.flush()
+        with death(Ledger, step, before=True):
+            shop.flush()
         result = look(shop)
         assert (result.findings, result.files_in_work, result.batches_in_work) == ([], 1, 1), step
         shop.begin().recover()

@@ -134,13 +134,11 @@ def test_a_column_that_has_a_value_keeps_it(orders: Orders) -> None:
         (Backfills, "record", True, Action.SETTLE),
     ],
 )
-def test_a_crash_in_a_backfill(
-    orders: Orders, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, after: bool, action: Action
-) -> None:
+def test_a_crash_in_a_backfill(orders: Orders, owner: type, step: str, after: bool, action: Action) -> None:
     """After a death behind any step the next start, or the next backfill, has every value in its place once."""
     orders.take(rescued(1, extra="a"), rescued(2))
     adopt(orders, "extra")
-    orders.die_in(monkeypatch, owner, step, after=after, doing=lambda: filled(orders))
+    orders.die_in(owner, step, after=after, doing=lambda: filled(orders))
     (repair,) = orders.work.inspect()
     assert (repair.kind, repair.action) == ("backfill", action)
     orders.work.recover()

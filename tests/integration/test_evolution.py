@@ -97,14 +97,12 @@ def test_a_dropped_column_is_taken_up_again(orders: Orders) -> None:
     assert orders.read("id", "note") == [(1, "first"), (2, None), (3, "third")]
 
 
-def test_the_table_evolves_once_and_a_crash_before_the_commit_is_harmless(
-    orders: Orders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_table_evolves_once_and_a_crash_before_the_commit_is_harmless(orders: Orders) -> None:
     """The next start finds the table evolved already: no further change of it, and every row once."""
     orders.take({"id": 1, "count": 1})
     orders.evolve(ID, {**COUNT, "name": "amount", "type": "long", "renamed_from": "count"})
     orders.bring({"id": 2, "amount": 2})
-    orders.die_in(monkeypatch, Lake, "ensure_type_table", after=True)
+    orders.die_in(Lake, "ensure_type_table", after=True)
     table = orders.app.lake().table(TABLE)
     assert table is not None and orders.columns() == ["id", "amount", "price", "note"]
     schemas = len(table.metadata.schemas)
@@ -118,13 +116,11 @@ def test_the_table_evolves_once_and_a_crash_before_the_commit_is_harmless(
 
 
 @pytest.mark.parametrize("evolved_before", [False, True])
-def test_a_batch_that_was_prepared_under_an_older_version_is_committed(
-    orders: Orders, monkeypatch: pytest.MonkeyPatch, evolved_before: bool
-) -> None:
+def test_a_batch_that_was_prepared_under_an_older_version_is_committed(orders: Orders, evolved_before: bool) -> None:
     """From its recorded data files, whose columns have other names and types than the table has by then."""
     orders.take({"id": 1, "count": 1, "price": "1.00"})
     orders.bring({"id": 2, "count": 2, "price": "2.00"})
-    orders.die_in(monkeypatch, Lake, "append")
+    orders.die_in(Lake, "append")
     kind = orders.evolve(
         {"name": "amount", "type": "long", "renamed_from": "count"}, ID, {**PRICE, "type": "decimal(20,2)"}
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from books import assert_app_books
 from click.testing import CliRunner, Result
+from deaths import death
 from workshop import Workshop
 
 from metadata.errors import Busy
@@ -34,19 +35,10 @@ def run(shop: Workshop, *arguments: str) -> Result:
     return CliRunner().invoke(command, arguments, obj=shop.app, catch_exceptions=False)
 
 
-def die_in(shop: Workshop, monkeypatch: pytest.MonkeyPatch, owner: object, step: str, *, after: bool = False) -> None:
+def die_in(shop: Workshop, owner: object, step: str, *, after: bool = False) -> None:
     """Flush, and end instead of the step, or right behind it; then a new process begins."""
-    original = getattr(owner, step)
-
-    def die(*args: object, **kwargs: object) -> None:
-        if after:
-            original(*args, **kwargs)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, step, die)
-        with pytest.raises(KeyboardInterrupt):
-            shop.flush()
+    with death(owner, step, before=not after):
+        shop.flush()
     shop.begin()
 
 
@@ -82,7 +74,6 @@ def test_nothing_to_repair(shop: Workshop) -> None:
 )
 def test_it_does_what_the_dry_run_shows(
     shop: Workshop,
-    monkeypatch: pytest.MonkeyPatch,
     owner: str,
     step: str,
     after: bool,
@@ -92,7 +83,7 @@ def test_it_does_what_the_dry_run_shows(
     """After a death at any step: the dry run names what is left and touches nothing; then it is put in order."""
     batches = shop.work.microbatches
     owners = {"batches": batches, "receipts": batches.receipts, "lake": shop.app.lake(), "ledger": batches.ledger}
-    die_in(shop, monkeypatch, owners[owner], step, after=after)
+    die_in(shop, owners[owner], step, after=after)
     assert found(shop) == [expected]
     before = everything(shop)
     shown = json.loads(run(shop, "--dry-run", "--json").output)
@@ -119,9 +110,9 @@ def test_files_without_a_row_are_adopted(shop: Workshop) -> None:
     assert shop.states() == ["loaded", "claimed", "claimed"]
 
 
-def test_a_batch_that_nobody_can_tell_of_asks_for_a_person(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_nobody_can_tell_of_asks_for_a_person(shop: Workshop) -> None:
     """A table that was rolled back under a prepared batch: exit 1, before and after, and its type is stopped."""
-    die_in(shop, monkeypatch, shop.app.lake(), "append", after=True)
+    die_in(shop, shop.app.lake(), "append", after=True)
     table = shop.app.lake().table("raw_data.vehicle_events")
     assert table is not None
     first = table.history()[0].snapshot_id

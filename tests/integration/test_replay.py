@@ -188,7 +188,7 @@ def test_nothing_passes_until_the_schema_is_mended(shop: Workshop) -> None:
     shop.assert_books(5)
 
 
-def test_a_reserved_record_is_not_taken_again(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reserved_record_is_not_taken_again(shop: Workshop) -> None:
     """Also when the quarantine still shows it: whoever reserved it first has it, and the table gets it once."""
     load(shop)
     mend(shop)

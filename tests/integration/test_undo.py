@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from books import assert_app_books
 from click.testing import CliRunner, Result
 from command import events_file
+from deaths import death
 from workshop import Workshop
 
 from metadata.database.models import Operation, SourceFile
@@ -339,10 +340,6 @@ def test_a_fault_of_the_world_after_prepare(shop: Workshop, monkeypatch: pytest.
     assert_app_books(shop.app, 10, key="vehicle_id")
 
 
-class Died(BaseException):
-    """The process ends here."""
-
-
 STEPS: dict[str, tuple[type, str]] = {
     "plan": (Operations, "plan"),
     "write": (Rewriter, "write"),
@@ -355,20 +352,8 @@ STEPS: dict[str, tuple[type, str]] = {
 }
 
 
-def dying_after(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first return of the step is the end."""
-    owner, name = STEPS[step]
-    original: Callable[..., Any] = getattr(owner, name)
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        original(*args, **kwargs)
-        raise Died
-
-    monkeypatch.setattr(owner, name, wrapped)
-
-
 @pytest.mark.parametrize("step", list(STEPS))
-def test_crash_after_a_step(shop: Workshop, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_crash_after_a_step(shop: Workshop, step: str) -> None:
     """Of a file that replaced another: recovery has undone it, or not at all before Prepare; then all loads on."""
     set_policy(shop, OnRedelivery.REPLACE)
     shop.drop(A, events_file(5))
@@ -378,8 +363,7 @@ def test_crash_after_a_step(shop: Workshop, monkeypatch: pytest.MonkeyPatch, ste
     shop.load()
     assert [file.state for file in shop.rows(A)] == ["replaced", "loaded"]
     new = shop.rows(A)[1].id
-    with monkeypatch.context() as patch, pytest.raises(Died):
-        dying_after(step, patch)
+    with death(*STEPS[step]):
         do(shop.work, "undo", {"target": new})
     restart(shop)
     if step in ("plan", "write"):
@@ -415,8 +399,7 @@ def set_policy(shop: Workshop, on_redelivery: OnRedelivery) -> None:
 def test_landed_but_its_snapshot_expired_before_recovery(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """None of the rows is there any more: recovery goes on from Record and does not undo again."""
     load(shop, A, B)
-    with monkeypatch.context() as patch, pytest.raises(Died):
-        dying_after("commit", patch)
+    with death(*STEPS["commit"]):
         undo(shop, A)
     monkeypatch.setattr(Lake, "operation_landed", lambda *_args: None)
     count = snapshots(shop)
