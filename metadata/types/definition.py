@@ -8,15 +8,12 @@ kept as JSON text".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from metadata.errors import ConfigurationError
 from metadata.ledger.deliveries import DeliveryPolicy, OnRedelivery, OnSameContent
-from metadata.types.fault_list import show
 
 DATE_COLUMN = "date"
 LINEAGE = ("_source_file", "_file_id", "_record_no", "_batch_id")
@@ -25,6 +22,8 @@ RESCUED = "_rescued"
 not know; no field may take their names."""
 
 RAW_NAMESPACE = "raw_data"
+SUMMARY_NAMESPACE = "summary"
+"""Where the tables of types are, and those of their daily summaries."""
 
 PLAIN_TYPES = frozenset(
     {"boolean", "int", "long", "float", "double", "date", "time", "timestamp", "string", "uuid", "binary", "json"}
@@ -47,14 +46,6 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-
-
-class TypeStatus(StrEnum):
-    """Whether files of a type are taken."""
-
-    INACTIVE = "inactive"  #: known by name only, or not switched on yet; its files are held
-    ACTIVE = "active"  #: its files are claimed and loaded
-    DISABLED = "disabled"  #: an admin switched it off; its files are held
 
 
 class _Value(BaseModel):
@@ -145,6 +136,11 @@ class SummaryConfig(_Value):
     latest: tuple[str, ...] = ()
 
     @property
+    def table_name(self) -> str:
+        """Its table in the catalog, `namespace.table`."""
+        return f"{SUMMARY_NAMESPACE}.{self.table}"
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The summary table's columns, in order."""
         return (*self.key, "day", f"last_{self.time}", *(f"last_{name}" for name in self.latest))
@@ -190,45 +186,6 @@ class ProcessingConfig(_Value):
         if match is None:
             return "identity", self.partition_by
         return ("day" if match[1] == "day" else "hour"), match[2]
-
-
-@dataclass(frozen=True)
-class FileType:
-    """A row of the registry, checked; `definition` is None for a type that discovery made."""
-
-    name: str
-    table_name: str  #: namespace.table
-    patterns: tuple[str, ...]
-    status: TypeStatus
-    definition: Definition | None
-    schema_version: int
-    config: ProcessingConfig
-    description: str | None = None
-
-
-def file_type_name(text: object) -> str:
-    """The name of a file type; raises ConfigurationError when it cannot be one."""
-    if isinstance(text, str) and TYPE_NAME.fullmatch(text):
-        return text
-    raise ConfigurationError(
-        "reading a file type",
-        [f"file_type {show(text)} must be 1 to 63 of a-z, 0-9 and _, and begin with a letter"],
-    )
-
-
-def table_identifier(text: object) -> str:
-    """`x` and `raw_data.x` both name the table `raw_data.x`; raises ConfigurationError for anything else."""
-    if isinstance(text, str):
-        name = text.removeprefix(f"{RAW_NAMESPACE}.")
-        if TYPE_NAME.fullmatch(name):
-            return f"{RAW_NAMESPACE}.{name}"
-    raise ConfigurationError(
-        "reading a file type",
-        [
-            f"table_name {show(text)} must be 1 to 63 of a-z, 0-9 and _, beginning with a letter; "
-            f"its namespace is always {RAW_NAMESPACE}"
-        ],
-    )
 
 
 def decimal_digits(type_: FieldType) -> tuple[int, int] | None:

@@ -17,11 +17,11 @@ from metadata.types.definition import (
     Definition,
     Field,
     FieldType,
-    FileType,
     ProcessingConfig,
     SummaryConfig,
     decimal_digits,
 )
+from metadata.types.file_type import FileType
 
 _DECODER_KEYS = ("source", "format", "coerce", "default", "enum", "min", "max", "pattern", "max_length")
 """What only the decoder reads: it says what later records are, the rows that are there stay what they are."""
