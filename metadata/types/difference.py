@@ -12,15 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from metadata.types.definition import (
-    UNSET,
-    Definition,
-    Field,
-    FieldType,
-    ProcessingConfig,
-    SummaryConfig,
-    decimal_digits,
-)
+from metadata.types.config import ProcessingConfig, SummaryConfig
+from metadata.types.definition import UNSET, Definition, Field, FieldType, decimal_digits
 from metadata.types.file_type import FileType
 
 _DECODER_KEYS = ("source", "format", "coerce", "default", "enum", "min", "max", "pattern", "max_length")

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 
 from metadata.errors import ConfigurationError, TypeStopped
 from metadata.files.names import DataFileName
-from metadata.types.definition import RAW_NAMESPACE, TYPE_NAME, Definition, ProcessingConfig
+from metadata.types.config import RAW_NAMESPACE, ProcessingConfig
+from metadata.types.definition import TYPE_NAME, Definition
 from metadata.types.fault_list import show
 
 _BOUNDARIES = "_-"

@@ -41,7 +41,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
 from metadata.files.os_errors import world_code
 from metadata.settings import Settings
-from metadata.types.definition import RAW_NAMESPACE, SUMMARY_NAMESPACE
+from metadata.types.config import RAW_NAMESPACE, SUMMARY_NAMESPACE
 from metadata.types.file_type import FileType
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake.durable_io import IMPLEMENTATION

@@ -30,7 +30,8 @@ from pyiceberg.types import DateType, NestedField, TimestamptzType
 from metadata.clock import Clock
 from metadata.errors import UsageError
 from metadata.ledger.ledger import Ledger
-from metadata.types.definition import Definition, SummaryConfig
+from metadata.types.config import SummaryConfig
+from metadata.types.definition import Definition
 from metadata.types.file_type import FileType
 from processors.decode.schema import iceberg_schema
 from processors.lake.lake import Lake, TableHandle

@@ -37,7 +37,7 @@ from metadata.ledger.values import Arrival, HeldClaim, NewFile
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry.registry import Registry, type_name_of
 from metadata.settings import Settings
-from metadata.types.definition import ProcessingConfig
+from metadata.types.config import ProcessingConfig
 from metadata.types.file_type import FileType, Match, TypeStatus, match_type
 from watcher.intake.observer import Nominations
 from watcher.intake.returned import mark_returned

@@ -24,7 +24,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.registry.proposals import inside
 from metadata.registry.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings
-from metadata.types.definition import ProcessingConfig
+from metadata.types.config import ProcessingConfig
 from metadata.types.file_type import FileType, TypeStatus, match_type
 from processors.decode.decoder import Decoder, FileResult, decompress
 from processors.decode.file_rejects import RejectLimits

@@ -8,7 +8,8 @@ import pytest
 
 from metadata.errors import TypeStopped
 from metadata.files.names import parse_name
-from metadata.types.definition import Definition, Field, ProcessingConfig, SummaryConfig
+from metadata.types.config import ProcessingConfig, SummaryConfig
+from metadata.types.definition import Definition, Field
 from metadata.types.file_type import FileType, Match, TypeStatus, match_type
 
 DEFINITION = Definition(fields=(Field(name="id", type="string"),))

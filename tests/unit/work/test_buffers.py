@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
-from metadata.types.definition import ProcessingConfig
+from metadata.types.config import ProcessingConfig
 from metadata.types.file_type import FileType, TypeStatus
 from watcher.work.buffers import Buffer, Buffers, Waiting, by_deaths, cut, due
 
