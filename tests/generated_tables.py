@@ -14,7 +14,8 @@ from metadata.database.states import BatchState, FileState
 from metadata.logs import Event
 from metadata.reject_codes import RejectCode
 from metadata.retry_policy import policies
-from metadata.settings import Settings, settings_table
+from metadata.setting_words import settings_table
+from metadata.settings import Settings
 from metadata.types.field_types import FIELD_TYPES
 from watcher import cli
 from watcher.exit_codes import EXIT_CODES
@@ -92,7 +93,7 @@ def field_types_table() -> str:
 
 
 GENERATED: dict[str, Callable[[], str]] = {
-    "settings": settings_table,
+    "settings": lambda: settings_table(Settings.model_fields),
     "verbs": verbs_table,
     "exit codes": exit_codes_table,
     "events": lambda: members_table(Event, "event"),
