@@ -18,7 +18,7 @@ from metadata.database.models import Batch, BatchDataFile, BatchFile, Operation,
 from metadata.database.states import BATCH_MOVES, FILE_MOVES, BatchState, FileState, FlushReason
 from metadata.errors import Fatal
 from metadata.ledger.batch_receipt import Rebuilding, put_back
-from metadata.ledger.deliveries import Delivered, DeliveryPolicy, DeliveryVerdict, OnRedelivery, decide
+from metadata.ledger.deliveries import Delivered, DeliveryVerdict, decide
 from metadata.ledger.file_history import note, note_many
 from metadata.ledger.reject_counts import count_unknown, forget_replays, note_reasons, quarantined_by_code, sum_unknown
 from metadata.ledger.values import (
@@ -30,6 +30,7 @@ from metadata.ledger.values import (
     WaitingTotal,
     WrittenFile,
 )
+from metadata.types.config import DeliveryPolicy, OnRedelivery
 
 
 class Ledger:

@@ -39,7 +39,8 @@ from metadata.ids import new_id
 from metadata.logs import Event, get_logger
 from metadata.operations.backfill import Backfills
 from metadata.operations.undo import RemovedPart
-from metadata.types.definition import RESCUED, Definition, Field, FileType
+from metadata.types.definition import RESCUED, Definition, Field
+from metadata.types.file_type import FileType
 from processors.decode.decoder import Decoder
 from processors.lake.lake import Lake, TableHandle
 from processors.rewrite.rewriter import FEW_BYTES, Rest, Rewriter, bins, days_in, partition_of, write_data_files
@@ -171,13 +172,12 @@ class Backfill:
         self, table: Table, kind: FileType, definition: Definition, files: Sequence[FileScanTask]
     ) -> list[Filled]:
         handle, write_id = self.lake.handle(table), new_id(self.clock)
-        time_field = kind.config.summary.time if kind.config.summary else None
         if sum(task.file.file_size_in_bytes for task in files) <= FEW_BYTES:  # little is not worth the start of Spark
             with self.lake.reading(kind.table_name):
-                return backfill(BackfillTask(handle, definition.fields, write_id, 0, tuple(files), time_field))
+                return backfill(BackfillTask(handle, definition.fields, write_id, 0, tuple(files), kind.time_field))
         runner = self.runner()
         tasks = [
-            BackfillTask(handle, definition.fields, write_id, number, tuple(some), time_field)
+            BackfillTask(handle, definition.fields, write_id, number, tuple(some), kind.time_field)
             for number, some in enumerate(bins(files, runner.parallelism))
         ]
         return [each for found in runner.run(backfill, tasks, label=f"backfill {kind.name}") for each in found]
@@ -229,8 +229,7 @@ class Backfill:
 
     def _finish(self, operation_id: str, kind: FileType | None, snapshot_id: int | None) -> BackfillResult:
         # 5. Record
-        summary = kind.config.summary if kind else None
-        table = f"summary.{summary.table}" if summary else None
+        table = kind.summary_table if kind else None
         self.backfills.record(operation_id, snapshot_id=snapshot_id, summary_table=table)
         return self._settle(operation_id)
 

@@ -48,9 +48,9 @@ from metadata.operations.replay import Replays, ReplayVerb
 from metadata.operations.reserved_records import RecordKey
 from metadata.outage import Outage
 from metadata.settings import Settings
-from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, FileType
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED
+from metadata.types.file_type import FileType
 from processors.change.chosen_records import Chunk, RejectedRecords
-from processors.change.undo import summary_table, time_field
 from processors.decode.decoder import Decoder, decompress
 from processors.decode.known_keys import KnownKeys, existing_filter, known_keys
 from processors.decode.records import RecordReader
@@ -239,7 +239,7 @@ class Replay:
         return passed
 
     def _decode(self, rows: pa.Table, kind: FileType, table_name: str) -> _JudgedRecords:
-        definition = _definition(kind)
+        definition = kind.schema_or_stop("replaying records")
         keys = tuple(dict.fromkeys([kind.name, kind.table_name.split(".")[-1], *kind.patterns]))
         unknown_fields = kind.config.unknown_fields
         found = _JudgedRecords()
@@ -258,7 +258,7 @@ class Replay:
         found.columns, found.rescued = decoded.columns, decoded.rescued
         if kind.config.dedupe is not None and found.good:
             self._leave_out_known(found, rows, kind, table_name)
-        time = time_field(kind)
+        time = kind.time_field
         if time is not None and found.good:
             position = [each.name for each in definition.fields].index(time)
             days = pc.unique(floor_time(decoded.columns[position], "day").cast(pa.date32()))
@@ -267,7 +267,7 @@ class Replay:
 
     def _leave_out_known(self, found: _JudgedRecords, rows: pa.Table, kind: FileType, table_name: str) -> None:
         """Records whose primary key is in the partitions that they would go to, or in an earlier one of them."""
-        definition = _definition(kind)
+        definition = kind.schema_or_stop("replaying records")
         known, table = KnownKeys(definition), self.lake.table(table_name)
         if table is not None:
             days = set(rows[DATE_COLUMN].take(pa.array(found.good)).to_pylist())
@@ -328,7 +328,7 @@ class Replay:
         self, operation_id: str, rows: pa.Table, found: _JudgedRecords, kind: FileType, table_name: str
     ) -> list[DataFile]:
         """The good records as data files; `rows` are theirs in the quarantine."""
-        definition = _definition(kind)
+        definition = kind.schema_or_stop("replaying records")
         table = self.lake.ensure_type_table(replace(kind, table_name=table_name))
         names = [*(each.name for each in definition.fields), DATE_COLUMN, *LINEAGE, RESCUED]
         rescued = pa.nulls(len(rows), pa.string()) if found.rescued is None else found.rescued
@@ -449,7 +449,7 @@ class Replay:
                 operation_id,
                 snapshot_id=derived_snapshot_id(operation_id, operation.table_name) if in_table else None,
                 quarantine_snapshot_id=derived_snapshot_id(operation_id, TABLE) if in_quarantine else None,
-                summary_table=summary_table(kind),
+                summary_table=kind.summary_table if kind else None,
             )
         )
         return self._settle(operation_id, taken)
@@ -505,14 +505,6 @@ class _JudgedRecords:
         self.rejected[code] += 1
         if len(self.samples) < _SAMPLES:
             self.samples.append(f"{code}: {message}")
-
-
-def _definition(kind: FileType) -> Definition:
-    if kind.definition is None:
-        raise TypeStopped(
-            f"replaying records of {kind.name}: it has no schema; run: lemonade types update", code="no_schema"
-        )
-    return kind.definition
 
 
 def _keys_of(rows: pa.Table) -> list[RecordKey]:

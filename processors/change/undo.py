@@ -38,7 +38,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.operations.undo import Operations, RemovedPart
 from metadata.outage import Outage
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE
@@ -152,7 +152,8 @@ class Undo:
     def _find(self, table_name: str, operation: Operation, files: Sequence[SourceFile], kind: FileType | None) -> Rest:
         batch_id = operation.batch_id
         loaded = LoadedRows.from_files(files) if batch_id is None else LoadedRows.from_batch(batch_id)
-        return find_rest(self.operations, self.rewriter, table_name, files, loaded, time_field(kind))
+        time_field = kind.time_field if kind else None
+        return find_rest(self.operations, self.rewriter, table_name, files, loaded, time_field)
 
     def _prepare_and_go_on(
         self, operation: Operation, files: Sequence[SourceFile], kind: FileType | None, rests: dict[str, Rest]
@@ -205,7 +206,7 @@ class Undo:
             operation_id,
             snapshot_id=self._snapshot(operation.table_name, operation_id) if rows[0] else None,
             quarantine_snapshot_id=self._snapshot(TABLE, operation_id) if rows[1] else None,
-            summary_table=summary_table(kind),
+            summary_table=kind.summary_table if kind else None,
         )
         return self._settle(operation_id)
 
@@ -281,16 +282,6 @@ class Undo:
             if holds(folder / name, file) and not self.ledger.known_among([str(folder / name)]):
                 return folder / name
         return None
-
-
-def time_field(kind: FileType | None) -> str | None:
-    """The field whose UTC days are summarised."""
-    return kind.config.summary.time if kind and kind.config.summary else None
-
-
-def summary_table(kind: FileType | None) -> str | None:
-    """The table of the type's daily summary, `namespace.table`."""
-    return f"summary.{kind.config.summary.table}" if kind and kind.config.summary else None
 
 
 def rows_in(table_name: str, files: Iterable[SourceFile]) -> int:

@@ -19,7 +19,7 @@ from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger, touch_day
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
-from metadata.types.definition import FileType, TypeStatus, table_identifier
+from metadata.types.file_type import FileType, TypeStatus, table_identifier
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec

@@ -18,9 +18,9 @@ from metadata.database.models import Operation, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.errors import Busy, TypeStopped, UsageError, WorldFault
 from metadata.ids import new_id
-from metadata.ledger.deliveries import OnRedelivery
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
+from metadata.types.config import OnRedelivery
 from processors.change.undo import Undo
 from processors.lake.lake import OPERATION_ID, Lake
 from processors.load.move_step import Settler

@@ -11,7 +11,7 @@ from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import Busy, UsageError
 from metadata.ledger.life import files_by_id, find_files
 from metadata.operations.undo import Operations
-from metadata.types.definition import TypeStatus
+from metadata.types.file_type import TypeStatus
 from processors.change.undo import rows_in
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from watcher.app import App
