@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date, datetime
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,7 +13,7 @@ from metadata.database.engine import Database
 from metadata.database.models import Operation
 from metadata.database.states import BATCH_MOVES, BatchState
 from metadata.errors import Fatal
-from metadata.ledger.ledger import touch_day
+from metadata.ledger.summary_days import touch_days
 
 
 class OperationRows:
@@ -62,8 +62,7 @@ def record_commit(
     row.snapshot_id, row.quarantine_snapshot_id = snapshot_id, quarantine_snapshot_id
     row.committed_at, row.error = now, None
     if summary_table is not None:
-        for day in row.event_days or []:
-            touch_day(session, summary_table, row.file_type, date.fromisoformat(day))
+        touch_days(session, summary_table, row.file_type, row.event_days or [])
 
 
 def move_operation(row: Operation, to: BatchState) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from metadata.database.id_chunks import id_chunks
 from metadata.database.models import Batch, Operation, ReplayRecord, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.errors import Fatal
@@ -24,7 +25,6 @@ from metadata.operations.reserved_records import RecordKey, by_file, count_of, r
 ReplayVerb = Literal["replay", "discard"]
 KINDS: tuple[ReplayVerb, ...] = ("replay", "discard")
 
-_IDS_AT_ONCE = 5000
 _DONE = {"replay": "replayed", "discard": "discarded"}
 
 
@@ -150,7 +150,7 @@ class Replays(OperationRows):
         """These files by their ids, as they are now."""
         found: dict[str, SourceFile] = {}
         with self.database.reading() as session:
-            for some in _cut(sorted(set(file_ids))):
+            for some in id_chunks(sorted(set(file_ids))):
                 found |= {row.id: row for row in session.scalars(select(SourceFile).where(SourceFile.id.in_(some)))}
         return found
 
@@ -159,7 +159,7 @@ class Replays(OperationRows):
         with self.database.reading() as session:
             loads = _standing(session, set(file_ids))
             tables: dict[str, str] = {}
-            for some in _cut(sorted(set(loads.values()))):
+            for some in id_chunks(sorted(set(loads.values()))):
                 query = select(Batch.id, Batch.table_name).where(Batch.id.in_(some))
                 tables.update((row.id, row.table_name) for row in session.execute(query))
             return {file_id: (batch_id, tables[batch_id]) for file_id, batch_id in loads.items()}
@@ -185,7 +185,7 @@ def _standing(session: Session, file_ids: set[str]) -> dict[str, str]:
     """File id → batch id, of files that are loaded by a settled batch and that no operation is about."""
     busy = {file_id for row in unsettled_among(session) for file_id in row.file_ids}
     found: dict[str, str] = {}
-    for some in _cut(sorted(file_ids - busy)):
+    for some in id_chunks(sorted(file_ids - busy)):
         query = (
             select(SourceFile.id, SourceFile.batch_id)
             .join(Batch, Batch.id == SourceFile.batch_id)
@@ -197,7 +197,3 @@ def _standing(session: Session, file_ids: set[str]) -> dict[str, str]:
         )
         found |= {file_id: str(batch_id) for file_id, batch_id in session.execute(query)}
     return found
-
-
-def _cut(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))

@@ -6,21 +6,20 @@ in `processors.change.undo`. A replacement's row is written by the ledger itself
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from metadata.database.id_chunks import id_chunks
 from metadata.database.models import Batch, Operation, ReplayRecord, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.ledger.file_history import note_many
-from metadata.ledger.ledger import _move_file as move_file
+from metadata.ledger.legal_steps import move_file
 from metadata.ledger.reject_counts import forget_replays
 from metadata.operations.base import OperationRows, move_operation, operation_of, record_commit, unsettled_among
-
-_IDS_AT_ONCE = 5000
 
 
 class RemovedPart(NamedTuple):
@@ -131,7 +130,7 @@ class Operations(OperationRows):
         """The event days of the rows that these files may have: of their micro-batches, and of later replays."""
         days: set[str] = set()
         with self.database.reading() as session:
-            for batch_ids in _cut(sorted({file.batch_id for file in files if file.batch_id is not None})):
+            for batch_ids in id_chunks(sorted({file.batch_id for file in files if file.batch_id is not None})):
                 batches = select(Batch.event_days).where(Batch.id.in_(batch_ids))
                 replays = (
                     select(Operation.event_days)
@@ -181,11 +180,7 @@ def _replaced_by(session: Session, file_ids: Sequence[str]) -> list[SourceFile]:
 
 def _among(session: Session, column: Literal["id", "replaced_by"], values: Sequence[str]) -> list[SourceFile]:
     found: list[SourceFile] = []
-    for some in _cut(values):
+    for some in id_chunks(values):
         wanted = getattr(SourceFile, column).in_(some)
         found += session.scalars(select(SourceFile).where(wanted).order_by(SourceFile.id))
     return found
-
-
-def _cut(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))

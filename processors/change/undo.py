@@ -38,6 +38,7 @@ from metadata.files.folders import move
 from metadata.files.os_errors import world_fault
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
+from metadata.ledger.values import rows_in_quarantine, rows_in_table
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.operations.undo import Operations, RemovedPart
 from metadata.outage import Outage
@@ -300,8 +301,8 @@ def summary_table(kind: FileType | None) -> str | None:
 def rows_in(table_name: str, files: Iterable[SourceFile]) -> int:
     """How many rows the ledger says a table has of these files: loaded and replayed, or rejected and still there."""
     if table_name == TABLE:
-        return sum((file.rejected or 0) - file.replayed - file.discarded for file in files)
-    return sum((file.rows or 0) + file.replayed for file in files)
+        return sum(map(rows_in_quarantine, files))
+    return sum(map(rows_in_table, files))
 
 
 def find_rest(

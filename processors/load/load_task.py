@@ -24,8 +24,7 @@ import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
 
 from metadata.errors import Fatal, FileRefused, WorldFault
-from metadata.ledger.reject_counts import bounded
-from metadata.ledger.values import FileOutcome, WrittenFile
+from metadata.ledger.values import FileOutcome, WrittenFile, bounded
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
 from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
 from processors.decode.file_rejects import RejectLimits

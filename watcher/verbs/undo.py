@@ -10,6 +10,7 @@ from metadata.database.models import Batch, SourceFile
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import Busy, UsageError
 from metadata.ledger.life import files_by_id, find_files
+from metadata.ledger.values import rows_in_table
 from metadata.operations.undo import Operations
 from metadata.types.definition import TypeStatus
 from processors.change.undo import rows_in
@@ -53,7 +54,7 @@ def look(app: App, target: str) -> Asked:
     if batch is None and not found:
         raise UsageError(f"undoing {target!r}: the ledger has no such file or batch; see: lemonade files")
     if batch is None and len(loaded) > 1:
-        listed = "\n".join(f"  {file.id}  {file.name}  {(file.rows or 0) + file.replayed} rows" for file in loaded)
+        listed = "\n".join(f"  {file.id}  {file.name}  {rows_in_table(file)} rows" for file in loaded)
         raise UsageError(f"undoing {target!r}: several loaded files have that name; give the id of one:\n{listed}")
     if batch is not None:
         others = [file for file in found if file.state != FileState.LOADED and _brought(file)]
@@ -118,9 +119,7 @@ def answer(asked: Asked, returned: Sequence[SourceFile]) -> dict[str, Any]:
         "undone": False,
         "done_before": asked.done_before,
         "why_not": asked.why_not,
-        "files": [
-            {"file_id": file.id, "name": file.name, "rows": (file.rows or 0) + file.replayed} for file in asked.files
-        ],
+        "files": [{"file_id": file.id, "name": file.name, "rows": rows_in_table(file)} for file in asked.files],
         "operation_id": None,
         "rows": 0,
         "quarantine_rows": 0,
