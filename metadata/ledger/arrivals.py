@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from sqlalchemy import insert, select
 
 from metadata.database.id_chunks import id_chunks
+from metadata.database.legal_steps import get_file, move_file
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.database.store import Store
 from metadata.ledger.file_history import note, note_many
-from metadata.ledger.legal_steps import get_file, move_file
 from metadata.ledger.values import Arrival, HeldClaim, NewFile
 
 

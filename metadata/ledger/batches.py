@@ -9,6 +9,7 @@ from datetime import date, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from metadata.database.legal_steps import get_batch, get_file, move_batch, move_file
 from metadata.database.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.database.store import Store
@@ -16,7 +17,6 @@ from metadata.errors import Fatal
 from metadata.ledger.batch_receipt import Rebuilding, put_back
 from metadata.ledger.deliveries import DeliveryPolicy, DeliveryVerdict, decide
 from metadata.ledger.file_history import note, note_many
-from metadata.ledger.legal_steps import get_batch, get_file, move_batch, move_file
 from metadata.ledger.lookups import rivals_among
 from metadata.ledger.reject_counts import forget_replays, note_reasons
 from metadata.ledger.summary_days import touch_days

@@ -9,11 +9,11 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from metadata.database.id_chunks import id_chunks
+from metadata.database.legal_steps import get_batch
 from metadata.database.models import Batch, BatchDataFile, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.database.store import Store
 from metadata.ledger.deliveries import Delivered, DeliveryPolicy, OnRedelivery
-from metadata.ledger.legal_steps import get_batch
 from metadata.ledger.reject_counts import quarantined_by_code
 from metadata.ledger.values import WaitingTotal
 

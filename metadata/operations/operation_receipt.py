@@ -15,11 +15,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from metadata.database.id_chunks import id_chunks
+from metadata.database.legal_steps import get_operation
 from metadata.database.models import Operation, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.database.store import Store
 from metadata.ledger.summary_days import touch_days
-from metadata.operations.base import operation_of
 from metadata.operations.replay import KINDS, count_taken
 from metadata.operations.reserved_records import RecordKey, reserve, taken_by
 from metadata.operations.undo import apply_undo
@@ -97,7 +97,7 @@ class ReceiptedOperations(Store):
     def receipt(self, operation_id: str, *, is_over: bool) -> OperationReceipt:
         """The receipt of an operation that is prepared or further, as the ledger has it."""
         with self.database.reading() as session:
-            row = operation_of(session, operation_id)
+            row = get_operation(session, operation_id)
             times = {column: getattr(row, column).isoformat() for column in _TIMES}
             operation = {column: getattr(row, column) for column in (*_COLUMNS, *_SNAPSHOTS)} | times
             loads: dict[str, str] = {}

@@ -37,7 +37,7 @@ from processors.lake.quarantine_table import record_batch as quarantine_rows
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
 
-    from processors.rewrite.rewriter import Rows
+    from processors.rewrite.which_rows import Rows
 
 _MIB = 1024 * 1024
 _GROUP_BYTES = 16 * _MIB  # of JSON, about; bounds what is decoded and not yet columns

@@ -19,7 +19,7 @@ from metadata.database.states import BatchState, FileState
 from metadata.errors import Busy, TypeStopped, UsageError, WorldFault
 from metadata.ids import new_id
 from metadata.ledger.deliveries import OnRedelivery
-from metadata.operations.undo import Operations
+from metadata.operations.undo import UndoLedger
 from metadata.settings import Settings
 from processors.change.undo import Undo
 from processors.lake.lake import OPERATION_ID, Lake
@@ -344,14 +344,14 @@ class Died(BaseException):
 
 
 STEPS: dict[str, tuple[type, str]] = {
-    "plan": (Operations, "plan"),
+    "plan": (UndoLedger, "plan"),
     "write": (Rewriter, "write"),
-    "prepare": (Operations, "prepare"),
+    "prepare": (UndoLedger, "prepare"),
     "commit": (Lake, "overwrite"),
-    "record": (Operations, "record"),
+    "record": (UndoLedger, "record"),
     "moves": (Settler, "settle_files"),
     "back": (Undo, "_bring_back"),
-    "settle": (Operations, "settle"),
+    "settle": (UndoLedger, "settle"),
 }
 
 

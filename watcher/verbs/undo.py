@@ -11,10 +11,10 @@ from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import Busy, UsageError
 from metadata.ledger.life import files_by_id, find_files
 from metadata.ledger.values import rows_in_table
-from metadata.operations.undo import Operations
+from metadata.operations.undo import UndoLedger
 from metadata.types.definition import TypeStatus
-from processors.change.undo import rows_in
 from processors.lake.quarantine_table import TABLE as QUARANTINE
+from processors.rewrite.removal import rows_in
 from watcher.app import App
 from watcher.work.startup_repair import go_on_with_operations
 from watcher.work.work import Work
@@ -48,7 +48,7 @@ def look(app: App, target: str) -> Asked:
 
     Raises UsageError when the ledger has nothing of that name, or several loaded files have it.
     """
-    batch, of_batch = Operations(app.database, app.clock).batch(target)
+    batch, of_batch = UndoLedger(app.database, app.clock).batch(target)
     found = of_batch if batch is not None else find_files(app.database, target)
     loaded = [file for file in found if file.state == FileState.LOADED]
     if batch is None and not found:
@@ -62,7 +62,7 @@ def look(app: App, target: str) -> Asked:
         return Asked(batch.id, what, batch, loaded, not others, *_nothing(f"batch {batch.id}", found, loaded))
     file = (loaded or found)[-1]
     if file.batch_id is not None:
-        batch, of_batch = Operations(app.database, app.clock).batch(file.batch_id)
+        batch, of_batch = UndoLedger(app.database, app.clock).batch(file.batch_id)
     alone = [each.id for each in of_batch if _brought(each)] == [file.id]
     return Asked(file.id, file.name, batch, loaded, alone, *_nothing(file.name, [file], loaded))
 
@@ -139,6 +139,6 @@ def _check_idle(app: App, asked: Asked, batch: Batch) -> None:
     if batch.state != BatchState.SETTLED:
         raise Busy(f"undoing {asked.what}: its batch is {batch.state}, not settled; try again when it is")
     ids = {file.id for file in asked.files}
-    for replacement in Operations(app.database, app.clock).unsettled("replace"):
+    for replacement in UndoLedger(app.database, app.clock).replacing():
         if ids & set(replacement.file_ids):
             raise Busy(f"undoing {asked.what}: batch {replacement.id} is about to replace it; try again afterwards")
