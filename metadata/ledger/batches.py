@@ -15,13 +15,14 @@ from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.database.store import Store
 from metadata.errors import Fatal
 from metadata.ledger.batch_receipt import Rebuilding, put_back
-from metadata.ledger.deliveries import DeliveryPolicy, DeliveryVerdict, decide
+from metadata.ledger.deliveries import DeliveryVerdict, decide
 from metadata.ledger.file_history import note, note_many
 from metadata.ledger.lookups import rivals_among
 from metadata.ledger.reject_counts import forget_replays, note_reasons
 from metadata.ledger.summary_days import touch_days
 from metadata.ledger.unknown_keys import count_unknown, sum_unknown
 from metadata.ledger.values import FileOutcome, Plan, WrittenFile
+from metadata.types.config import DeliveryPolicy
 
 
 class Batches(Store):

@@ -13,9 +13,10 @@ from metadata.database.legal_steps import get_batch
 from metadata.database.models import Batch, BatchDataFile, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.database.store import Store
-from metadata.ledger.deliveries import Delivered, DeliveryPolicy, OnRedelivery
+from metadata.ledger.deliveries import Delivered
 from metadata.ledger.reject_counts import quarantined_by_code
 from metadata.ledger.values import WaitingTotal
+from metadata.types.config import DeliveryPolicy, OnRedelivery
 
 
 class Lookups(Store):

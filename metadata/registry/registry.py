@@ -48,8 +48,8 @@ from metadata.registry.rows import (
 )
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
-from metadata.types.definition import FileType, TypeStatus, table_identifier
 from metadata.types.difference import Change
+from metadata.types.file_type import FileType, TypeStatus, table_identifier
 from metadata.types.parse_file import conflicts, parse_type, storable
 
 __all__ = ["BrokenType", "Registry", "RegistrySnapshot", "get_or_create_table_metadata", "type_name_of"]

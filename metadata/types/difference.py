@@ -12,16 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from metadata.types.definition import (
-    UNSET,
-    Definition,
-    Field,
-    FieldType,
-    FileType,
-    ProcessingConfig,
-    SummaryConfig,
-    decimal_digits,
-)
+from metadata.types.config import ProcessingConfig, SummaryConfig
+from metadata.types.definition import UNSET, Definition, Field, FieldType, decimal_digits
+from metadata.types.file_type import FileType
 
 _DECODER_KEYS = ("source", "format", "coerce", "default", "enum", "min", "max", "pattern", "max_length")
 """What only the decoder reads: it says what later records are, the rows that are there stay what they are."""

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from metadata.ledger.deliveries import OnRedelivery, OnSameContent
-from metadata.types.definition import DECIMAL, NAME, PLAIN_TYPES, TRANSFORM, TYPE_NAME, Dedupe, UnknownFields
+from metadata.types.config import TRANSFORM, Dedupe, OnRedelivery, OnSameContent, UnknownFields
+from metadata.types.definition import DECIMAL, NAME, PLAIN_TYPES, TYPE_NAME
 from metadata.types.json_values import EPOCH_MICROSECONDS
 
 _Schema = dict[str, Any]

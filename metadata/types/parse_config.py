@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from metadata.errors import ConfigurationError
-from metadata.ledger.deliveries import OnRedelivery, OnSameContent
-from metadata.types.definition import (
-    DATE_COLUMN,
+from metadata.types.config import (
     TRANSFORM,
-    TYPE_NAME,
     Dedupe,
-    Definition,
+    OnRedelivery,
+    OnSameContent,
     ProcessingConfig,
     RetryConfig,
     SummaryConfig,
     UnknownFields,
 )
+from metadata.types.definition import DATE_COLUMN, TYPE_NAME, Definition
 from metadata.types.fault_list import is_int, name_list, one_of, show, show_type, unique, unknown_keys
 
 

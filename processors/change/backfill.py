@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from metadata.types.file_type import FileType
-
 from metadata.database.models import Operation
 from metadata.errors import TypeStopped
 from metadata.ids import new_id
@@ -32,6 +30,7 @@ from metadata.logs import Event, get_logger
 from metadata.operations.backfill import BackfillLedger
 from metadata.operations.base import RemovedPart
 from metadata.outage import Outage
+from metadata.types.file_type import FileType
 from processors.change.base import OperationSteps
 from processors.change.rescued_values import RescuedIntoFields, has_rescued
 from processors.lake.lake import Lake

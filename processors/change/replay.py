@@ -29,8 +29,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from metadata.types.file_type import FileType
-
 from metadata.database.models import Operation
 from metadata.errors import TypeStopped
 from metadata.ids import new_id
@@ -40,6 +38,7 @@ from metadata.operations.replay import ReplayLedger, ReplayVerb
 from metadata.operations.reserved_records import RecordKey
 from metadata.outage import Outage
 from metadata.settings import Settings
+from metadata.types.file_type import FileType
 from processors.change.base import OperationSteps, changed_tables
 from processors.change.chosen_records import Chunk
 from processors.change.replay_decode import PassedRecords, ReplayDecoder

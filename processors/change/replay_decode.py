@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from metadata.types.file_type import FileType
 
 from metadata.database.models import SourceFile
 from metadata.errors import FileRefused, LemonadeError, TypeStopped
+from metadata.files.digest import digest_of
 from metadata.files.names import parse_name
 from metadata.operations.replay import ReplayLedger, ReplayVerb
 from metadata.operations.reserved_records import RecordKey
 from metadata.settings import Settings
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED
+from metadata.types.file_type import FileType
 from processors.change.chosen_records import RejectedRecords
 from processors.decode.decoder import Decoder, decompress
 from processors.decode.known_keys import KnownKeys, existing_filter, known_keys

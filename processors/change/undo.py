@@ -28,8 +28,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from metadata.types.file_type import FileType
-
 from metadata.database.models import Batch, Operation, SourceFile
 from metadata.database.states import FileState
 from metadata.files.digest import holds
@@ -41,6 +39,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.operations.undo import UndoLedger
 from metadata.outage import Outage
+from metadata.types.file_type import FileType
 from processors.change.base import OperationSteps, changed_tables
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE
@@ -253,13 +252,3 @@ class Undo(OperationSteps[UndoLedger, UndoResult]):
             file.id,
             lambda path: holds(path, file.digest) and not self.ledger.known_among([str(path)]),
         )
-
-
-def time_field(kind: FileType | None) -> str | None:
-    """The field whose UTC days are summarised."""
-    return kind.config.summary.time if kind and kind.config.summary else None
-
-
-def summary_table(kind: FileType | None) -> str | None:
-    """The table of the type's daily summary, `namespace.table`."""
-    return f"summary.{kind.config.summary.table}" if kind and kind.config.summary else None

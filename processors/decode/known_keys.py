@@ -19,7 +19,8 @@ from pyiceberg.expressions import AlwaysTrue, In
 from pyiceberg.io.pyarrow import ArrowScan
 
 from metadata.reject_codes import RejectCode
-from metadata.types.definition import DATE_COLUMN, LINEAGE, Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import DATE_COLUMN, LINEAGE, Definition
 from processors.decode.column_faults import Fault
 from processors.decode.schema import arrow_type
 

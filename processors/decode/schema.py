@@ -37,16 +37,8 @@ from pyiceberg.types import (
     UUIDType,
 )
 
-from metadata.types.definition import (
-    DATE_COLUMN,
-    LINEAGE,
-    RESCUED,
-    Definition,
-    Field,
-    FieldType,
-    ProcessingConfig,
-    decimal_digits,
-)
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, Field, FieldType, decimal_digits
 from metadata.types.json_values import EPOCH_MICROSECONDS, EPOCH_RANGE, json_text
 
 NULL = b"null"

@@ -25,7 +25,8 @@ from pyiceberg.manifest import DataFile
 
 from metadata.errors import Fatal, FileRefused, WorldFault
 from metadata.ledger.values import FileOutcome, WrittenFile, bounded
-from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition
 from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
 from processors.decode.file_rejects import RejectLimits
 from processors.decode.known_keys import KnownKeys, known_keys

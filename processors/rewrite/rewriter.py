@@ -30,7 +30,8 @@ from metadata.files.os_errors import world_code
 from metadata.ids import new_id
 from metadata.retry_policy import policy_for
 from metadata.settings import Settings
-from metadata.types.definition import LINEAGE, FileType
+from metadata.types.definition import LINEAGE
+from metadata.types.file_type import FileType
 from processors.lake.data_files import PathKey
 from processors.lake.lake import Lake, TableHandle
 from processors.rewrite.which_rows import Rows

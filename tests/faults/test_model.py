@@ -48,7 +48,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.operations.replay import ReplayLedger
 from metadata.operations.undo import UndoLedger
 from metadata.registry.registry import RegistrySnapshot
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import MicroBatches

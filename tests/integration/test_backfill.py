@@ -16,7 +16,7 @@ from metadata.database.states import FlushReason
 from metadata.errors import Busy, UsageError
 from metadata.operations.backfill import BackfillLedger
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
 from watcher.commands.types.types import types
 from watcher.verbs.adopt import proposals, with_adopted

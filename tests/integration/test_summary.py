@@ -20,7 +20,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.ledger.summary_days import touch_days
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
-from metadata.types.definition import FileType, TypeStatus, table_identifier
+from metadata.types.file_type import FileType, TypeStatus, table_identifier
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec

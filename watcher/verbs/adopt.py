@@ -9,7 +9,8 @@ from typing import Any
 
 from metadata.errors import UsageError
 from metadata.registry.proposals import SeenKey, inside, unknown_keys
-from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, FileType
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED
+from metadata.types.file_type import FileType
 from watcher.app import App
 
 _VALUES = 10_000

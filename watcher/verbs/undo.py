@@ -12,7 +12,7 @@ from metadata.errors import Busy, UsageError
 from metadata.ledger.life import files_by_id, find_files
 from metadata.ledger.values import rows_in_table
 from metadata.operations.undo import UndoLedger
-from metadata.types.definition import TypeStatus
+from metadata.types.file_type import TypeStatus
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.rewrite.removal import rows_in
 from watcher.app import App

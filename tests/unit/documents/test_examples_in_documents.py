@@ -17,7 +17,8 @@ from metadata.database.models import Base
 from metadata.logs import Event, Severity
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
-from metadata.types.definition import PLAIN_TYPES, TypeStatus
+from metadata.types.definition import PLAIN_TYPES
+from metadata.types.file_type import TypeStatus
 from metadata.types.parse_file import parse_type
 
 
