@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from metadata.settings import Settings
-from metadata.types.definition import Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import Definition
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
