@@ -7,25 +7,28 @@ import sqlite3
 from pathlib import Path
 
 from books import assert_app_books
-from command import drop, events_file
+from command import events_file
 from inprocess import InProcessRunner
+from workshop import Workshop
 
+from metadata.clock import SystemClock
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from watcher.app import App
+from watcher.work.handover import FlushReport
 from watcher.work.work import Work
 
 
-class Home:
-    """One Lemonade whose process can end and start again, and whose ledger can be backed up and restored."""
+class Home(Workshop):
+    """A workshop whose process can end and start again, and whose ledger can be backed up and restored.
+
+    Its clock is the machine's, for other processes work on its folders too.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
         self.patience = 0  #: how often it may wait before it is told to stop
         self.waits: list[float] = []
-        self.app = App(settings, runner=InProcessRunner())
-        self.app.init()
-        self.work = self.start(recover=False)
+        super().__init__(settings, InProcessRunner(), SystemClock())
 
     @property
     def ledger_file(self) -> Path:
@@ -38,7 +41,7 @@ class Home:
         """A new process."""
         self.app.unchecked_database.close()
         self.app = App(self.settings, runner=InProcessRunner())
-        self.work = Work(self.app, pause=self.pause, draining=lambda: False)
+        self.begin()
         if recover:
             self.work.recover()
         return self.work
@@ -48,18 +51,18 @@ class Home:
         self.waits.append(seconds)
         return len(self.waits) <= self.patience
 
-    def load(self) -> None:
+    def load(self) -> FlushReport:
         """Claim and load what is in incoming/."""
         snapshot, _ = self.work.gather_until_settled()
-        self.work.flush(snapshot.active, FlushReason.REQUEST)
+        return self.work.flush(snapshot.active, FlushReason.REQUEST)
 
-    def drop(self, number: int, count: int = 10, *, bad: int = 0) -> str:
+    def bring(self, number: int, count: int = 10, *, bad: int = 0) -> str:
         """Drop a file of records that no other file has; the first `bad` of them have no time."""
         name = f"vehicles_events_202601151200{number:02}.json"
         document = events_file(count, start=number * 100)
         for record in document["vehicles_events"][:bad]:
             del record["event_time"]
-        drop(self.settings.incoming_folder, name, document)
+        self.drop(name, document)
         return name
 
     def backup(self, to: Path) -> Path:
@@ -77,13 +80,6 @@ class Home:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.ledger_file}{suffix}").unlink(missing_ok=True)
         shutil.copy(backup, self.ledger_file)
-
-    def files(self) -> dict[str, str]:
-        """Name → state; a name that came twice shows both."""
-        states: dict[str, str] = {}
-        for file in self.app.ledger.files():
-            states[file.name] = f"{states[file.name]}+{file.state}" if file.name in states else file.state
-        return states
 
     def assert_balanced(self, rows: int, *, rejected: int = 0) -> None:
         """Every row and rejected record once, every file in one place, the books balance; nothing is under way."""

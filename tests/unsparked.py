@@ -41,11 +41,11 @@ class Gate(InProcessRunner):
 
 
 class Unsparked:
-    """An initialised App and its Service, running until `close`."""
+    """An initialised App and its Service, running until `close`; `runner`: another than its gate."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, runner: InProcessRunner | None = None) -> None:
         self.gate = Gate()
-        self.app = App(settings, clock=clock, runner=self.gate)
+        self.app = App(settings, clock=clock, runner=runner or self.gate)
         self.app.init()
         self.incoming = settings.incoming_folder
         self.service = Service(self.app)

@@ -13,6 +13,7 @@ from command import drop, events_file
 from handclock import HandClock
 from inprocess import InProcessRunner
 
+from metadata.clock import Clock
 from metadata.database.models import SourceFile
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
@@ -43,12 +44,13 @@ class Interrupting(InProcessRunner):
 
 
 class Workshop:
-    """An initialised App and its Work; `runner`: another than its own, which has no Spark."""
+    """An initialised App and its Work; `runner`, `clock`: others than its own, which have no Spark and stand still."""
 
-    def __init__(self, settings: Settings, runner: Runner | None = None, clock: HandClock | None = None) -> None:
-        self.clock = clock or HandClock()
+    def __init__(self, settings: Settings, runner: Runner | None = None, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock if isinstance(clock, HandClock) else HandClock()
         self.runner = Interrupting()
-        self.app = App(settings, clock=self.clock, runner=runner or self.runner)
+        self.app = App(settings, clock=clock or self.clock, runner=runner or self.runner)
         self.app.init()
         self.work = self.begin()
 

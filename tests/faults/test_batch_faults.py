@@ -18,6 +18,7 @@ from conftest import make_settings
 from deaths import Died
 from handclock import HandClock
 from inprocess import InProcessRunner
+from workshop import Workshop
 
 from metadata.database.models import Batch, SourceFile
 from metadata.database.states import BatchState, FileState, FlushReason
@@ -31,7 +32,7 @@ from processors.spark.java import find_java
 from processors.spark.spark_runner import Runner, SparkRunner
 from watcher.app import App
 from watcher.daemon.service import Service
-from watcher.work.work import Work
+from watcher.work.handover import FlushReport
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -75,50 +76,47 @@ def if_inside(code: str, marker: str = POISON, last_attempt: int = 99) -> Decide
     return decide
 
 
-class Home:
-    """An App in a folder of the test's own; waits move its clock, unless the test says that it drains."""
+class PatientShop(Workshop):
+    """A workshop where waits move its clock, unless the test says that it drains."""
 
-    def __init__(self, settings: Settings, runner: Runner, clock: HandClock | None = None) -> None:
-        self.clock = clock or HandClock()
-        self.app = App(settings, clock=self.clock, runner=runner)
-        self.app.init()
-        self.drains = False
-        self.work = Work(self.app, pause=self._pause, draining=lambda: self.drains)
+    drains = False
 
-    def _pause(self, seconds: float) -> bool:
+    def pause(self, seconds: float) -> bool:
+        """Time passes at once."""
         self.clock.forward(max(seconds, 0.01))
         return not self.drains
 
-    def drop(self, count: int, kind: str = "vehicles_events", records: int = 2) -> None:
+    @property
+    def is_draining(self) -> bool:
+        """What the test says."""
+        return self.drains
+
+    def drop_many(self, count: int, kind: str = "vehicles_events", records: int = 2) -> None:
         """Files of one type, numbered from 0."""
         for number in range(count):
             content: Any = events_file(records, start=number * records)
             if kind != "vehicles_events":
                 content = [{"vehicle_id": f"s{number}", "report_time": "2026-01-15T11:00:00Z"}]
-            drop(self.app.settings.incoming_folder, name(number, kind), content)
+            self.drop(name(number, kind), content)
 
-    def load(self, *types: str) -> Any:
+    def load(self, *types: str) -> FlushReport:
         """Claim what is there and flush these types, or all."""
         snapshot, _ = self.work.gather_until_settled()
         wanted = [kind for kind in snapshot.active if not types or kind.name in types]
         return self.work.flush(wanted, FlushReason.REQUEST)
 
-    def states(self) -> dict[str, str]:
-        """State by name."""
-        return {file.name: file.state for file in self.app.ledger.files()}
-
     def file(self, file_name: str) -> SourceFile:
         """One file as the ledger has it."""
-        return self.app.ledger.files(name=file_name)[0]
+        return self.rows(file_name)[0]
 
     def batches(self) -> list[Batch]:
         """Oldest first."""
         return self.app.ledger.batches()[::-1]
 
 
-def assert_poison_is_out(home: Home, code: str, files: int, records: int = 2) -> None:
+def assert_poison_is_out(home: PatientShop, code: str, files: int, records: int = 2) -> None:
     """All files but one are loaded once, that one waits in failed/ with its reason, and the books balance."""
-    assert home.states() == {name(number): "failed" if name(number) == POISON else "loaded" for number in range(files)}
+    assert home.files() == {name(number): "failed" if name(number) == POISON else "loaded" for number in range(files)}
     assert home.file(POISON).code == code
     reason = Path(home.file(POISON).path + ".error.json").read_text()
     assert f'"{code}"' in reason
@@ -136,8 +134,8 @@ def test_one_file_fails_every_batch_that_it_is_in(
     settings: Settings, fault: str, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The batch is halved until that file is alone; it goes to failed/ with a critical alert, the others load."""
-    home = Home(settings, runner := Faulty(if_inside(fault)))
-    home.drop(11)
+    home = PatientShop(settings, runner := Faulty(if_inside(fault)))
+    home.drop_many(11)
     report = home.load()
     assert_poison_is_out(home, code, 11)
     assert report.count("loaded") == 10
@@ -157,22 +155,22 @@ def test_one_file_fails_every_batch_that_it_is_in(
 
 def test_two_files_at_fault(settings: Settings) -> None:
     """Two files that kill their workers are both found; nothing else is lost."""
-    home = Home(
+    home = PatientShop(
         settings,
         Faulty(
             lambda names, _: if_inside("worker_lost", name(2))(names, 1) or if_inside("worker_lost", name(9))(names, 1)
         ),
     )
-    home.drop(10)
+    home.drop_many(10)
     home.load()
-    assert [key for key, state in home.states().items() if state == "failed"] == [name(2), name(9)]
+    assert [key for key, state in home.files().items() if state == "failed"] == [name(2), name(9)]
     assert_app_books(home.app, rows=16, key="vehicle_id")
 
 
 @pytest.mark.parametrize("fault", ["spark_lost", "worker_lost", "task_failed", "timed_out"])
 def test_a_fault_that_passes_keeps_the_batch_of_one_file(settings: Settings, fault: str) -> None:
     """A file alone whose first attempt failed is loaded by the second, under the same batch id."""
-    home = Home(settings, runner := Faulty(if_inside(fault, last_attempt=1)))
+    home = PatientShop(settings, runner := Faulty(if_inside(fault, last_attempt=1)))
     drop(settings.incoming_folder, POISON, events_file(3))
     report = home.load()
     assert [(batch.state, batch.attempts) for batch in home.batches()] == [("settled", 2)]
@@ -183,8 +181,8 @@ def test_a_fault_that_passes_keeps_the_batch_of_one_file(settings: Settings, fau
 
 def test_the_first_death_of_the_jvm_halves_nothing(settings: Settings) -> None:
     """A JVM that died once is made again and the whole batch is tried again under its id."""
-    home = Home(settings, Faulty(if_inside("spark_lost", last_attempt=1)))
-    home.drop(9)
+    home = PatientShop(settings, Faulty(if_inside("spark_lost", last_attempt=1)))
+    home.drop_many(9)
     home.load()
     assert [(batch.state, batch.attempts, batch.files) for batch in home.batches()] == [("settled", 2, 9)]
     assert_app_books(home.app, rows=18)
@@ -193,10 +191,10 @@ def test_the_first_death_of_the_jvm_halves_nothing(settings: Settings) -> None:
 def test_everything_fails(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """When every batch fails, the number of attempts is bounded and every file waits in failed/."""
     monkeypatch.setattr(attempts, "MOST_FAULTS", 6)
-    home = Home(settings, runner := Faulty(lambda names, attempt: BatchFault("it broke", code="worker_lost")))
-    home.drop(32)
+    home = PatientShop(settings, runner := Faulty(lambda names, attempt: BatchFault("it broke", code="worker_lost")))
+    home.drop_many(32)
     report = home.load()
-    assert set(home.states().values()) == {"failed"}
+    assert set(home.files().values()) == {"failed"}
     assert len(runner.seen) < 32
     assert report.count("failed") == 32
     assert {file.code for file in home.app.ledger.files()} <= {"out_of_attempts", "poison"}
@@ -205,8 +203,8 @@ def test_everything_fails(settings: Settings, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_fault_that_no_file_can_have_caused_halves_nothing(settings: Settings) -> None:
     """Any other fault of a batch is tried BATCH_MAX_ATTEMPTS times, then all of it is a dead letter."""
-    home = Home(settings, runner := Faulty(if_inside("another")))
-    home.drop(8)
+    home = PatientShop(settings, runner := Faulty(if_inside("another")))
+    home.drop_many(8)
     home.load()
     assert len(runner.seen) == settings.batch_max_attempts
     assert [(batch.state, batch.attempts) for batch in home.batches()] == [("abandoned", settings.batch_max_attempts)]
@@ -230,7 +228,7 @@ def test_zombie_of_an_earlier_attempt(settings: Settings) -> None:
             zombies.extend(data.path for task in earlier for data in load_files(task).written)
             return results
 
-    home = Home(settings, Zombies())
+    home = PatientShop(settings, Zombies())
     drop(settings.incoming_folder, POISON, events_file(5))
     home.load()
     written = home.app.ledger.data_file_paths(home.batches()[0].id)
@@ -245,9 +243,9 @@ def test_zombie_of_an_earlier_attempt(settings: Settings) -> None:
 
 def test_other_types_go_first(settings: Settings) -> None:
     """While a batch waits for its second attempt the other types load; the flush is over when that batch is."""
-    home = Home(settings, runner := Faulty(if_inside("spark_lost", last_attempt=1)))
-    home.drop(8)
-    home.drop(2, "vehicle_status")
+    home = PatientShop(settings, runner := Faulty(if_inside("spark_lost", last_attempt=1)))
+    home.drop_many(8)
+    home.drop_many(2, "vehicle_status")
     report = home.load()
     assert [next(iter(names)).rpartition("_")[0] for names in runner.seen] == [
         "vehicles_events",
@@ -273,9 +271,9 @@ def test_a_lost_answer_does_not_stop_other_types(settings: Settings, monkeypatch
         return result
 
     monkeypatch.setattr(Lake, "append", losing)
-    home = Home(settings, Faulty())
-    home.drop(3)
-    home.drop(2, "vehicle_status")
+    home = PatientShop(settings, Faulty())
+    home.drop_many(3)
+    home.drop_many(2, "vehicle_status")
     report = home.load()
     assert [batch.file_type for batch in report.batches] == ["vehicle_status", "vehicle_events"]
     assert report.batches[1].batch_id == lost[0]
@@ -284,8 +282,8 @@ def test_a_lost_answer_does_not_stop_other_types(settings: Settings, monkeypatch
 
 def test_draining_while_a_batch_waits(settings: Settings) -> None:
     """It stays planned; the next start loads its files, and nobody counts that as a death."""
-    home = Home(settings, runner := Faulty(if_inside("spark_lost")))
-    home.drop(8)
+    home = PatientShop(settings, runner := Faulty(if_inside("spark_lost")))
+    home.drop_many(8)
     decide = runner.decide
 
     def drains(names: set[str], attempt: int) -> LemonadeError | None:
@@ -295,7 +293,7 @@ def test_draining_while_a_batch_waits(settings: Settings) -> None:
     runner.decide = drains
     assert home.load().drained
     assert [batch.state for batch in home.batches()] == ["planned"]
-    again = Home(settings, Faulty(), home.clock)
+    again = PatientShop(settings, Faulty(), home.clock)
     again.work.recover()
     assert {file.deaths for file in again.app.ledger.files()} == {0}
     again.load()
@@ -305,7 +303,7 @@ def test_draining_while_a_batch_waits(settings: Settings) -> None:
 
 def test_copies_wait_for_a_batch_that_waits(settings: Settings) -> None:
     """A copy of a file whose batch waits for another attempt is decided once that is over."""
-    home = Home(settings, Faulty(if_inside("worker_lost", last_attempt=1)))
+    home = PatientShop(settings, Faulty(if_inside("worker_lost", last_attempt=1)))
     drop(settings.incoming_folder, POISON, events_file(3))
     home.work.gather_until_settled()
     drop(settings.incoming_folder, POISON, events_file(3))
@@ -386,10 +384,10 @@ def dying(marker: str) -> Faulty:
 def test_a_poison_file_cannot_make_a_restart_loop(settings: Settings) -> None:
     """Files of two deaths are planned in parts, finer with each death; the file alone at the last goes to failed/."""
     clock = HandClock()
-    home = Home(settings, dying(POISON), clock)
-    home.drop(20)
+    home = PatientShop(settings, dying(POISON), clock)
+    home.drop_many(20)
     for _ in range(12):
-        home = Home(settings, runner := dying(POISON), clock)
+        home = PatientShop(settings, runner := dying(POISON), clock)
         home.work.recover()
         try:
             home.load()
@@ -404,16 +402,16 @@ def test_a_poison_file_cannot_make_a_restart_loop(settings: Settings) -> None:
 
 def test_a_drain_is_no_death(settings: Settings) -> None:
     """A process that ends in the middle of an attempt after it was told to stop costs its files nothing."""
-    home = Home(settings, dying(POISON))
-    home.drop(8)
+    home = PatientShop(settings, dying(POISON))
+    home.drop_many(8)
     for _ in range(4):
         with pytest.raises(Died):
             home.load()
         home.work.leave()
-        home = Home(settings, dying(POISON), home.clock)
+        home = PatientShop(settings, dying(POISON), home.clock)
         home.work.recover()
     assert {file.deaths for file in home.app.ledger.files()} == {0}
-    assert set(home.states().values()) == {FileState.CLAIMED}
+    assert set(home.files().values()) == {FileState.CLAIMED}
 
 
 def test_sigkill_with_one_file_in_work_again_and_again(lemonade: Lemonade) -> None:
@@ -489,8 +487,8 @@ def test_a_worker_really_killed_by_its_file(
     """The file whose worker dies by SIGKILL each time ends in failed/, the others load, the session lives on."""
     before = jvm(spark)
     monkeypatch.setattr(decoding, "load_files", killing(POISON, None))
-    home = Home(settings, spark)
-    home.drop(9)
+    home = PatientShop(settings, spark)
+    home.drop_many(9)
     home.load()
     assert_poison_is_out(home, "poison", 9)
     assert jvm(spark) == before
@@ -501,7 +499,7 @@ def test_a_batch_that_really_hangs(settings: Settings, spark: SparkRunner, monke
     before = jvm(spark)
     monkeypatch.setattr(decoding, "load_files", hanging(POISON, attempts=1))
     monkeypatch.setattr(spark, "settings", spark.settings.model_copy(update={"batch_timeout_seconds": 3.0}))
-    home = Home(settings, spark)
+    home = PatientShop(settings, spark)
     drop(settings.incoming_folder, POISON, events_file(6))
     home.load()
     assert [(batch.state, batch.attempts) for batch in home.batches()] == [("settled", 2)]
@@ -515,8 +513,8 @@ def test_the_jvm_really_killed_in_mid_batch(
     """The session is made again and the same batch loads by its second attempt, each row once."""
     before = jvm(spark)
     monkeypatch.setattr(decoding, "load_files", killing(POISON, before, attempts=1))
-    home = Home(settings, spark)
-    home.drop(9)
+    home = PatientShop(settings, spark)
+    home.drop_many(9)
     home.load()
     assert [(batch.state, batch.attempts, batch.files) for batch in home.batches()] == [("settled", 2, 9)]
     assert jvm(spark) != before

@@ -100,7 +100,7 @@ def lost_answer(kind: str) -> Exception:
 @pytest.mark.parametrize("landed", [True, False], ids=["landed", "not landed"])
 def test_the_answer_is_lost(home: Home, monkeypatch: pytest.MonkeyPatch, kind: str, landed: bool) -> None:
     """The table is asked before anything else: one snapshot, whichever way the lost answer would have said."""
-    home.drop(1)
+    home.bring(1)
     home.patience = 3
     calls: list[bool] = []
 
@@ -122,7 +122,7 @@ def test_the_answer_is_lost(home: Home, monkeypatch: pytest.MonkeyPatch, kind: s
 @pytest.mark.parametrize("landed", [True, False], ids=["landed", "not landed"])
 def test_the_answer_is_lost_and_the_process_ends(home: Home, monkeypatch: pytest.MonkeyPatch, landed: bool) -> None:
     """The next start finds the snapshot, or commits the same data files."""
-    home.drop(1)
+    home.bring(1)
 
     def instead(*arguments: Any) -> Any:
         if landed:
@@ -143,7 +143,7 @@ def test_the_answer_is_lost_and_the_process_ends(home: Home, monkeypatch: pytest
 @pytest.mark.parametrize("checked", [True, False], ids=["requirements", "none"])
 def test_the_commit_lands_late(home: Home, monkeypatch: pytest.MonkeyPatch, moment: str, checked: bool) -> None:
     """A request of the dead process that arrives after the restart adds nothing, even where nobody checks it."""
-    home.drop(1)
+    home.bring(1)
     staged: list[Any] = []
 
     def keep(*arguments: Any) -> Any:
@@ -180,9 +180,9 @@ def test_the_commit_lands_late(home: Home, monkeypatch: pytest.MonkeyPatch, mome
 
 def test_another_writer_is_faster_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyIceberg tries again on the table as it is then: both writers' snapshots are in it."""
-    home.drop(1)
+    home.bring(1)
     home.load()
-    home.drop(2)
+    home.bring(2)
     calls: list[bool] = []
 
     def instead(catalog: Any, table: Table, *more: Any) -> Any:
@@ -207,7 +207,7 @@ def test_other_writers_win_until_tries_are_used_up(
     """The same batch is tried again after a wait, and rolls forward; nothing is decoded twice."""
     monkeypatch.setitem(lake_module._TABLE_PROPERTIES, "commit.retry.min-wait-ms", "1")
     home = Home(settings_with(SETTLE_SECONDS="0"))
-    home.drop(1)
+    home.bring(1)
     home.patience = 10
     calls: list[bool] = []
 
@@ -229,7 +229,7 @@ def test_other_writers_win_until_tries_are_used_up(
 
 def test_two_handles_commit_one_batch(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes that both found the batch absent send it at the same moment: it is in the table once."""
-    home.drop(1)
+    home.bring(1)
 
     def lost(*_arguments: Any) -> Any:
         raise CommitStateUnknownException("no answer")
@@ -291,7 +291,7 @@ def test_database_is_locked_in_mid_batch(
     monkeypatch.setattr(lake_module, "_BUSY_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0.05)
     home = Home(settings_with(SETTLE_SECONDS="0"))
-    home.drop(1)
+    home.bring(1)
     lockers: list[sqlite3.Connection] = []
 
     def pause(_seconds: float) -> bool:
@@ -374,7 +374,7 @@ def test_the_daemon_waits_with_its_recovery(
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0.05)
     folder, elsewhere = tmp_path / "catalog", tmp_path / "elsewhere"
     home = Home(settings_with(SETTLE_SECONDS="0", ICEBERG_CATALOG_URI=f"sqlite:///{folder}/catalog.db"))
-    home.drop(1)
+    home.bring(1)
 
     def lost(*_arguments: Any) -> Any:
         raise CommitStateUnknownException("no answer")
@@ -393,7 +393,7 @@ def test_the_daemon_waits_with_its_recovery(
     try:
         wait_for(lambda: "world.away" in told(caplog), "the alert")
         assert not folder.exists() or which == "ledger", "an empty one must not be made in its place"
-        home.drop(2)
+        home.bring(2)
         lockers.pop().close()
         if which == "catalog":
             elsewhere.rename(folder)
@@ -413,9 +413,9 @@ def test_the_daemon_waits_with_its_recovery(
 
 def prepared_and_landed(home: Home, monkeypatch: pytest.MonkeyPatch) -> str:
     """A batch that is in the table, and prepared in the ledger: the process died in between. Returns its id."""
-    home.drop(1)
+    home.bring(1)
     home.load()
-    home.drop(2)
+    home.bring(2)
 
     def landed_unheard(*arguments: Any) -> Any:
         COMMIT(*arguments)
@@ -451,7 +451,7 @@ def test_the_table_was_rolled_back_before_recovery(
     table = table_of(home)
     before, landed = table.metadata.snapshots
     table.manage_snapshots().rollback_to_snapshot(before.snapshot_id).commit()
-    home.drop(3)
+    home.bring(3)
     drop(
         home.settings.incoming_folder,
         "vehicles_status_20260115120000.json",

@@ -25,6 +25,7 @@ from command import Lemonade, drop, events_file, wait_for
 from inprocess import InProcessRunner
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from unsparked import Unsparked
 
 from metadata.database.models import Mark
 from metadata.database.states import BatchState, FileState, FlushReason
@@ -38,7 +39,6 @@ from processors.load import load_task as worker
 from processors.read.audit import audit
 from processors.spark import worker_process as spark_worker
 from watcher.app import App
-from watcher.daemon.service import Service
 from watcher.intake.free_space import Room
 from watcher.work.work import Work
 
@@ -91,16 +91,8 @@ def said() -> Iterator[Callable[[str], list[dict[str, Any]]]]:
     configure("INFO", "json", sys.stderr)
 
 
-class Running:
-    """A service in a thread of the test."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.app = App(settings, runner=InProcessRunner())
-        self.app.init()
-        self.incoming = settings.incoming_folder
-        self.service = Service(self.app)
-        self.thread = threading.Thread(target=self.service.serve)
-        self.thread.start()
+class Filling(Unsparked):
+    """A daemon that is given files of ten rows."""
 
     def drop(self, first: int, count: int) -> None:
         """Files of ten rows each."""
@@ -113,33 +105,24 @@ class Running:
         is_over = all(file.settled_at is not None for file in files) and not self.app.ledger.unsettled_batches()
         return len(files) == count and is_over
 
-    def flush(self) -> None:
-        """Ask for it, once, and wait until it is done."""
-        request = self.app.requests.ask("flush", {})
-        self.service.flags.wake.set()
-        wait_for(lambda: self.app.requests.get(request).state == "done", "the flush")
-
     def waits(self) -> list[str]:
         """Names in incoming/."""
         return sorted(path.name for path in self.incoming.iterdir() if not path.name.startswith("."))
 
     def close(self) -> None:
-        """Drain."""
-        self.service.stop()
-        self.thread.join(60)
-        assert not self.thread.is_alive()
-        self.app.database.close()
+        """Drain, and let go of the catalog, whose disk is taken away."""
+        super().close()
         self.app.lake().catalog.engine.dispose()  # type: ignore[attr-defined] # the SQL catalog's, or a stand-in's
 
 
 @pytest.fixture
-def start(settings_with: Callable[..., Settings]) -> Iterator[Callable[..., Running]]:
+def start(settings_with: Callable[..., Settings]) -> Iterator[Callable[..., Filling]]:
     """`start(PROCESSED_FOLDER=…)`: a service that flushes five files at a time."""
-    running: list[Running] = []
+    running: list[Filling] = []
 
-    def begin(**more: str) -> Running:
+    def begin(**more: str) -> Filling:
         given = {"FLUSH_MAX_FILES": "5", "SETTLE_SECONDS": "0", "MIN_FREE_BYTES": "0", **more}
-        running.append(Running(settings_with(**given)))
+        running.append(Filling(settings_with(**given)))
         return running[-1]
 
     yield begin
@@ -168,7 +151,7 @@ def assert_all_loaded_once(app: App, files: int) -> None:
 
 @pytest.mark.parametrize("full", ["datalake", "catalog", "ledger", "processed", "source_data"])
 def test_a_disk_fills_up_and_gets_room_again(
-    start: Callable[..., Running], small_disk: SmallDisk, said: Callable[[str], list[dict[str, Any]]], full: str
+    start: Callable[..., Filling], small_disk: SmallDisk, said: Callable[[str], list[dict[str, Any]]], full: str
 ) -> None:
     """Whatever lies on the full disk: one alert, nothing more is taken, no attempt is used up; then all loads once."""
     small = small_disk.folder
@@ -201,7 +184,7 @@ def test_a_disk_fills_up_and_gets_room_again(
 
 
 def test_what_one_task_wrote_is_not_in_the_way_of_the_next_attempt(
-    start: Callable[..., Running],
+    start: Callable[..., Filling],
     small_disk: SmallDisk,
     said: Callable[[str], list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
@@ -229,7 +212,7 @@ def test_what_one_task_wrote_is_not_in_the_way_of_the_next_attempt(
 
 
 def test_claiming_stops_before_the_disk_is_full(
-    start: Callable[..., Running], small_disk: SmallDisk, said: Callable[[str], list[dict[str, Any]]]
+    start: Callable[..., Filling], small_disk: SmallDisk, said: Callable[[str], list[dict[str, Any]]]
 ) -> None:
     """Below MIN_FREE_BYTES files stay in incoming/, with one alert, and what is claimed is loaded all the same."""
     running = start(DATALAKE_BASE=f"{small_disk.folder}/datalake", MIN_FREE_BYTES=str(4 * MIB), FLUSH_MAX_FILES="100")

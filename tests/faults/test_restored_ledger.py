@@ -44,7 +44,7 @@ def receipts_of(home: Home) -> list[Path]:
 
 def test_a_receipt_lies_beside_the_tables_for_each_batch(home: Home) -> None:
     """It has batch, files with outcome, data files and days; nothing else is left beside it."""
-    name = home.drop(1)
+    name = home.bring(1)
     home.load()
     [batch] = home.app.ledger.batches()
     [path] = receipts_of(home)
@@ -59,13 +59,13 @@ def test_a_receipt_lies_beside_the_tables_for_each_batch(home: Home) -> None:
 
 def test_what_a_restored_ledger_forgot_is_in_it_again(home: Home, tmp_path: Path) -> None:
     """Batches and a failed file since the backup are known again, and the same files once more are duplicates."""
-    first = home.drop(1)
+    first = home.bring(1)
     home.load()
     backup = home.backup(tmp_path / "backup.db")
-    names = [home.drop(2), home.drop(3)]
+    names = [home.bring(2), home.bring(3)]
     home.load()
     drop(home.settings.incoming_folder, "vehicles_events_20260115120004.json", "{")
-    names.append(home.drop(5))
+    names.append(home.bring(5))
     home.load()
     before = {file.id: (file.name, file.state, file.path, file.rows, file.digest) for file in home.app.ledger.files()}
     batches = {batch.id: (batch.snapshot_id, batch.expected_rows, batch.files) for batch in home.app.ledger.batches()}
@@ -81,7 +81,7 @@ def test_what_a_restored_ledger_forgot_is_in_it_again(home: Home, tmp_path: Path
     assert home.app.ledger.dirty_days("summary.daily_summary")
 
     for number in (1, 2, 3, 5):
-        home.drop(number)
+        home.bring(number)
     home.load()
     assert home.files() == {
         **dict.fromkeys([first, *names], "loaded+duplicate"),
@@ -92,9 +92,9 @@ def test_what_a_restored_ledger_forgot_is_in_it_again(home: Home, tmp_path: Path
 
 def test_a_ledger_that_is_lost_whole_is_written_again(home: Home) -> None:
     """After init on an empty database, receipts tell of every batch and file."""
-    home.drop(1)
+    home.bring(1)
     home.load()
-    home.drop(2)
+    home.bring(2)
     home.load()
     home.app.unchecked_database.close()
     for suffix in ("", "-wal", "-shm"):
@@ -112,12 +112,12 @@ def test_files_in_work_at_the_backup_are_not_loaded_again(
 ) -> None:
     """The backup was made while a batch was between two steps; since then it was loaded."""
     owner: Any = MicroBatches if step == "_decode" else type(home.app.ledger)
-    home.drop(1)
-    home.drop(2)
+    home.bring(1)
+    home.bring(2)
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, ending(owner, step, lambda: home.backup(tmp_path / "backup.db")))
         home.load()
-    home.drop(3)
+    home.bring(3)
     home.load()
     home.restore(tmp_path / "backup.db")
     home.start()
@@ -135,7 +135,7 @@ def test_a_file_that_failed_and_was_loaded_later_ends_as_loaded(home: Home, tmp_
     [file] = home.app.ledger.files()
     assert file.state == "failed"
     # As a retry does: the same file again, now with a schema that takes it; here the bytes are mended in place.
-    home.drop(2)
+    home.bring(2)
     home.load()
     home.restore(backup)
     home.start()
@@ -145,7 +145,7 @@ def test_a_file_that_failed_and_was_loaded_later_ends_as_loaded(home: Home, tmp_
 
 def test_a_crash_between_receipt_and_prepare_rolls_forward(home: Home) -> None:
     """The receipt says that the data files are whole: the next start commits them, nothing is decoded again."""
-    home.drop(1)
+    home.bring(1)
 
     with death(Ledger, "prepare", before=True):
         home.load()
@@ -158,7 +158,7 @@ def test_a_crash_between_receipt_and_prepare_rolls_forward(home: Home) -> None:
 def test_a_batch_that_was_never_committed_is_committed_from_its_receipt(home: Home, tmp_path: Path) -> None:
     """The process died after Prepare, then an older ledger was restored: the rows are not lost."""
     backup = home.backup(tmp_path / "backup.db")
-    home.drop(1)
+    home.bring(1)
 
     with death(Lake, "append", before=True):
         home.load()
@@ -172,7 +172,7 @@ def test_a_batch_that_was_never_committed_is_committed_from_its_receipt(home: Ho
 def test_a_batch_that_is_given_up_leaves_no_receipt(home: Home, tmp_path: Path) -> None:
     """What was abandoned is loaded by another batch; an older ledger must not find both."""
     backup = home.backup(tmp_path / "backup.db")
-    home.drop(1)
+    home.bring(1)
 
     with death(Receipts, "write", before=True):
         home.load()
@@ -188,13 +188,13 @@ def test_a_batch_that_is_given_up_leaves_no_receipt(home: Home, tmp_path: Path) 
 
 def test_ledger_and_catalog_restored_together(home: Home, tmp_path: Path) -> None:
     """The table is as old as the ledger; the data files that came since are on disk and are committed again."""
-    home.drop(1)
+    home.bring(1)
     home.load()
     backup = home.backup(tmp_path / "backup.db")
     catalog = Path(home.settings.catalog_uri.removeprefix("sqlite:///"))
     with sqlite3.connect(catalog) as source, sqlite3.connect(tmp_path / "catalog.db") as target:
         source.backup(target)
-    home.drop(2)
+    home.bring(2)
     home.load()
     home.restore(backup)
     for suffix in ("", "-wal", "-shm"):
@@ -210,7 +210,7 @@ def test_a_torn_receipt_is_told_and_the_others_go_on(
     """One receipt that nobody can read does not keep the others from being put back."""
     backup = home.backup(tmp_path / "backup.db")
     for number in (1, 2):
-        home.drop(number)
+        home.bring(number)
         home.load()
     receipts_of(home)[0].write_text('{"format":1,"batch":')
     home.restore(backup)
@@ -220,7 +220,7 @@ def test_a_torn_receipt_is_told_and_the_others_go_on(
 
 def test_receipts_are_swept_when_they_are_old_and_settled(home: Home) -> None:
     """A receipt goes after its days; one of a batch that the ledger does not know stays."""
-    home.drop(1)
+    home.bring(1)
     home.load()
     [path] = receipts_of(home)
     ledger, lake = home.app.ledger, home.app.lake()
@@ -236,7 +236,7 @@ def test_receipts_through_a_file_io(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_io: Callable[[dict[str, str]], FileIO]
 ) -> None:
     """A warehouse that is no plain path is written, listed, read and swept through PyIceberg's FileIO."""
-    home.drop(1)
+    home.bring(1)
     backup = home.backup(tmp_path / "backup.db")
     monkeypatch.setattr(receipts_module, "_local", lambda _location: None)
     home.app.lake().file_io = file_io({})
@@ -258,12 +258,12 @@ def test_receipts_through_a_file_io(
 
 def test_files_that_ended_since_the_backup_are_known_again(home: Home, tmp_path: Path) -> None:
     """Duplicates, refused files and dead letters have no receipt: they lie at their ends and tell themselves."""
-    home.drop(1)
+    home.bring(1)
     home.load()
-    home.drop(2)
+    home.bring(2)
     home.work.gather_until_settled()
     backup = home.backup(tmp_path / "backup.db")  # the second file waits
-    home.drop(1)
+    home.bring(1)
     drop(home.settings.incoming_folder, "notes.txt", "no data file")
     drop(home.settings.incoming_folder, "vehicles_events_20260115120003.json", b"")
 
@@ -288,12 +288,12 @@ def test_files_that_ended_since_the_backup_are_known_again(home: Home, tmp_path:
 
 def test_an_undone_file_is_not_taken_for_loaded(home: Home, tmp_path: Path) -> None:
     """A load that was taken back after the backup stays taken back, whether the ledger knew the load or not."""
-    home.drop(1)
+    home.bring(1)
     home.load()
     backup = home.backup(tmp_path / "backup.db")
-    home.drop(2)
+    home.bring(2)
     home.load()
-    home.drop(3)
+    home.bring(3)
     home.load()
     for file in home.app.ledger.files()[:2]:
         undo(home.work, {"target": file.id})
@@ -307,7 +307,7 @@ def test_an_undone_file_is_not_taken_for_loaded(home: Home, tmp_path: Path) -> N
 def test_a_forgotten_replacement_stays_one(home: Home, tmp_path: Path, landed: bool) -> None:
     """A file took another's place after the backup: the earlier load is out, and the later one in, once."""
     home.app.registry.update("vehicle_events", {"processing_config": {"on_redelivery": "replace"}})
-    home.drop(1)
+    home.bring(1)
     home.load()
     backup = home.backup(tmp_path / "backup.db")
     drop(home.settings.incoming_folder, "vehicles_events_20260115120001.json", events_file(7, start=500))

@@ -44,19 +44,19 @@ class Lasting(Home):
     """A Home that counts what has come into it."""
 
     numbers = 0
-    rows = 0
-    rejected = 0
+    good = 0
+    bad = 0
 
     def drop_some(self, *bad: int) -> None:
         """A file of 10 records for each number, of which so many are bad."""
         for each in bad:
             self.numbers += 1
-            self.drop(self.numbers, bad=each)
-            self.rows, self.rejected = self.rows + 10 - each, self.rejected + each
+            self.bring(self.numbers, bad=each)
+            self.good, self.bad = self.good + 10 - each, self.bad + each
 
     def assert_whole(self) -> None:
         """Everything that has come is there once."""
-        self.assert_balanced(self.rows, rejected=self.rejected)
+        self.assert_balanced(self.good, rejected=self.bad)
 
     def snapshots(self) -> tuple[int, int]:
         """Snapshots of the quarantine's table and of the type's, as another program sees them."""
@@ -397,8 +397,8 @@ def test_a_quarantine_that_is_gone_stops_the_type(home: Lasting, caplog: pytest.
 def test_a_file_that_replaces_takes_rejected_records_out(home: Lasting, name: str, landed: bool) -> None:
     """The earlier load's rows and rejected records go, the new ones come: also when the process dies in between."""
     home.app.registry.update("vehicle_events", {"processing_config": {"on_redelivery": "replace"}})
-    home.drop(1, bad=3)
-    home.drop(2, bad=2)
+    home.bring(1, bad=3)
+    home.bring(2, bad=2)
     home.load()
     document = events_file(7, start=500)
     del document["vehicles_events"][6]["vehicle_id"]
@@ -418,7 +418,7 @@ def test_a_file_that_replaces_takes_rejected_records_out(home: Lasting, name: st
 def test_a_whole_file_replaces_one_with_rejected_records(home: Lasting) -> None:
     """It brings no rejected record: the quarantine's commit only takes out, and a lost answer is found by that."""
     home.app.registry.update("vehicle_events", {"processing_config": {"on_redelivery": "replace"}})
-    home.drop(1, bad=3)
+    home.bring(1, bad=3)
     home.load()
     drop(home.settings.incoming_folder, "vehicles_events_20260115120001.json", events_file(5, start=500))
     with commits(QUARANTINE, lost(landed=True)):
@@ -439,7 +439,7 @@ def test_a_restored_ledger_learns_of_rejected_records(home: Lasting, tmp_path: P
     document = events_file(1, start=900)
     document["vehicles_events"][0]["colour"] = "red"
     drop(home.settings.incoming_folder, "vehicles_events_20260115130000.json", document)
-    home.rows += 1
+    home.good += 1
     if died is None:
         home.load()
     else:

@@ -24,7 +24,7 @@ class Column:
 
 
 @dataclass
-class Model:
+class Columns:
     """What the schema and the rows should be."""
 
     random: Random
@@ -90,7 +90,7 @@ class Model:
 def test_any_history_of_a_schema_keeps_every_value_in_its_column(settings: Settings, seed: int) -> None:
     """Changes, several at once or with no batch between them, and batches: rows of every version read right."""
     random = Random(seed)
-    model, orders = Model(random), Orders(settings)
+    model, orders = Columns(random), Orders(settings)
     orders.evolve(ID)
     for _ in range(6):
         for _ in range(random.randint(1, 3)):

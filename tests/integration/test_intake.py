@@ -37,7 +37,6 @@ class Gatehouse(Workshop):
 
     def __init__(self, settings: Settings, clock: HandClock) -> None:
         super().__init__(settings, clock=clock)
-        self.settings = settings
         self.ledger, self.registry, self.database = self.app.ledger, self.app.registry, self.app.database
         self.source = settings.source_data_base
 

@@ -12,10 +12,9 @@ import pytest
 from command import drop, events_file, wait_for
 from handclock import HandClock
 from inprocess import InProcessRunner
+from unsparked import Unsparked
 
 from metadata.settings import Settings
-from watcher.app import App
-from watcher.daemon.service import Service
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,16 +36,12 @@ class SlowSummaries(InProcessRunner):
         return super().run(function, tasks, label)
 
 
-class Running:
-    """A service in a thread of the test."""
+class ByHand(Unsparked):
+    """A daemon whose time the test moves."""
 
     def __init__(self, settings: Settings, clock: HandClock, runner: InProcessRunner) -> None:
         self.clock = clock
-        self.app = App(settings, clock=clock, runner=runner)
-        self.app.init()
-        self.service = Service(self.app)
-        self.thread = threading.Thread(target=self.service.serve)
-        self.thread.start()
+        super().__init__(settings, clock, runner)
 
     def rows(self) -> int:
         """Rows that settled batches have loaded."""
@@ -57,12 +52,6 @@ class Running:
         self.clock.forward(0.5)
         return len(self.app.ledger.waiting()) == count
 
-    def close(self) -> None:
-        """Drain."""
-        self.service.stop()
-        self.thread.join(60)
-        assert not self.thread.is_alive()
-
 
 @pytest.fixture
 def slow() -> SlowSummaries:
@@ -71,21 +60,21 @@ def slow() -> SlowSummaries:
 
 
 @pytest.fixture
-def running(settings: Settings, slow: SlowSummaries) -> Iterator[Running]:
+def running(settings: Settings, slow: SlowSummaries) -> Iterator[ByHand]:
     """A daemon at 00:59:00 UTC on 2026-01-16."""
-    made = Running(settings, HandClock(datetime(2026, 1, 16, 0, 59, tzinfo=UTC)), slow)
+    made = ByHand(settings, HandClock(datetime(2026, 1, 16, 0, 59, tzinfo=UTC)), slow)
     yield made
     slow.go.set()
     made.close()
 
 
-def incoming(running: Running) -> Path:
+def incoming(running: ByHand) -> Path:
     """The daemon's incoming/."""
     return running.app.settings.incoming_folder
 
 
 def test_at_one_the_flush_comes_first_and_a_long_summary_does_not_delay_the_next_hour(
-    running: Running, slow: SlowSummaries
+    running: ByHand, slow: SlowSummaries
 ) -> None:
     """At 01:00 files are loaded, then summarised; while that summary runs, 02:00 loads the next files."""
     drop(incoming(running), "vehicles_events_20260115230000.json", events_file(10))
@@ -115,7 +104,7 @@ def test_at_one_the_flush_comes_first_and_a_long_summary_does_not_delay_the_next
 
 def test_an_old_file_is_flushed_by_age(settings_with: Callable[..., Settings], slow: SlowSummaries) -> None:
     """With FLUSH_MAX_AGE_SECONDS the oldest file's age flushes its type before the hour."""
-    running = Running(settings_with(FLUSH_MAX_AGE_SECONDS="60"), HandClock(), slow)
+    running = ByHand(settings_with(FLUSH_MAX_AGE_SECONDS="60"), HandClock(), slow)
     try:
         drop(incoming(running), "vehicles_events_20260115110000.json", events_file(3))
         wait_for(lambda: running.claimed(1), "the claim")
@@ -128,7 +117,7 @@ def test_an_old_file_is_flushed_by_age(settings_with: Callable[..., Settings], s
 
 def test_the_threshold_of_a_type_wins_over_the_settings(settings: Settings, slow: SlowSummaries) -> None:
     """A type's own flush_max_files flushes it while others wait for the hour."""
-    running = Running(settings, HandClock(), slow)
+    running = ByHand(settings, HandClock(), slow)
     try:
         running.app.registry.add(
             {
@@ -148,7 +137,7 @@ def test_the_threshold_of_a_type_wins_over_the_settings(settings: Settings, slow
         running.close()
 
 
-def test_a_table_that_left_the_catalog_is_not_made_again(running: Running) -> None:
+def test_a_table_that_left_the_catalog_is_not_made_again(running: ByHand) -> None:
     """A catalog without a table that the ledger has snapshots of stops the type; nothing is loaded into a new one."""
     drop(incoming(running), "vehicles_events_20260115230000.json", events_file(10))
     wait_for(lambda: running.claimed(1), "the claim")

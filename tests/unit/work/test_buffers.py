@@ -99,16 +99,16 @@ def test_a_cut_loses_and_reorders_nothing(numbers: list[int], max_files: int, ma
 
 
 @dataclass(eq=False)
-class Died:
+class Survivor:
     """A file that saw so many deaths of the process."""
 
     id: str
     deaths: int
 
 
-def died(*deaths: int) -> list[Died]:
+def died(*deaths: int) -> list[Survivor]:
     """One for each number."""
-    return [Died(str(number), each) for number, each in enumerate(deaths)]
+    return [Survivor(str(number), each) for number, each in enumerate(deaths)]
 
 
 def test_files_of_two_deaths_are_divided_and_come_last() -> None:
