@@ -52,12 +52,13 @@ from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition,
 from processors.change.chosen_records import Chunk, RejectedRecords
 from processors.change.undo import summary_table, time_field
 from processors.decode.decoder import Decoder, decompress
-from processors.decode.known_keys import KnownKeys, existing_filter, known_keys
+from processors.decode.known_keys import KnownKeys
 from processors.decode.records import RecordReader
 from processors.lake.data_files import Output, floor_time
 from processors.lake.lake import Lake, LandingState
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE, raw_of
+from processors.load.existing_keys import existing_keys, touched_partitions
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import KeyedRows, Rest, Rewriter
 
@@ -271,9 +272,9 @@ class Replay:
         known, table = KnownKeys(definition), self.lake.table(table_name)
         if table is not None:
             days = set(rows[DATE_COLUMN].take(pa.array(found.good)).to_pylist())
-            tasks = self.lake.scan_tasks(table_name, existing_filter(kind.config, days))
+            tasks = self.lake.scan_tasks(table_name, touched_partitions(kind.config, days))
             with self.lake.reading(table_name):
-                known = known_keys(definition, table.metadata, table.io, tasks)
+                known = existing_keys(definition, table.metadata, table.io, tasks)
         look = known.look(known.keys(found.columns), range(1, len(found.good) + 1))
         for row, where in look.there.items():
             origin = "another of these records" if isinstance(where, int) else where

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, repeat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,8 @@ from metadata.types.definition import Definition, UnknownFields
 from processors.decode.column_faults import Fault, TooLarge, sound_columns
 from processors.decode.columns import Columns
 from processors.decode.file_rejects import NO_LIMITS, Rejected, RejectLimits, Rejects
+from processors.decode.known_keys import KnownKeys
 from processors.decode.records import DecodedStructs, RecordReader
-
-if TYPE_CHECKING:
-    from processors.decode.known_keys import KnownKeys
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 64 * 1024 * 1024
@@ -127,6 +125,7 @@ class _File:
     """A file that was read and whose columns are not built yet."""
 
     index: int
+    name: str
     data: bytes
     lines: bool
     records: DecodedStructs
@@ -184,7 +183,7 @@ class Decoder:
 
         Raises FileRefused: `empty`, `malformed` or `wrong_shape`.
         """
-        file = self._read(0, data, lines, NO_LIMITS)
+        file = self._read(0, "", data, lines, NO_LIMITS)
         columns, rescued, rows = self._whole(file)
         rejected = file.rejects.rejected()
         return DecodedFiles(columns, rescued, rows.numbers.tolist(), len(rows.numbers) + len(rejected), rejected)
@@ -195,12 +194,12 @@ class Decoder:
         Their columns must fit in memory, and none exceed 2 GiB.
         """
         rejects = Rejects(NO_LIMITS, len(raws))
-        file = _File(0, b"", False, self._reader.read_each(raws, rejects), rejects, raws)
+        file = _File(0, "", b"", False, self._reader.read_each(raws, rejects), rejects, raws)
         columns, rescued, rows = self._whole(file)
         return DecodedRecords(columns, rescued, (rows.numbers - 1).tolist(), rejects.rejected())
 
-    def decode_many(self, files: Iterable[tuple[bytes, bool]]) -> DecodedGroup:
-        """Many files, each as (bytes, whether JSON lines); the way to decode everything that goes into one partition.
+    def decode_many(self, files: Iterable[tuple[str, bytes, bool]]) -> DecodedGroup:
+        """Many files, each as (name, bytes, whether JSON lines): the way to decode what goes into one partition.
 
         The files are taken one after another, so an iterator keeps few of them in memory. The good records of a file
         are in the batches, unless it is refused or holds more rejected ones than the limits allow; its `FileResult`
@@ -209,10 +208,10 @@ class Decoder:
         group = DecodedGroup()
         pending: list[_File] = []
         rows = size = 0
-        for index, (data, lines) in enumerate(files):
+        for index, (name, data, lines) in enumerate(files):
             group.files.append(FileResult())
             try:
-                file = self._read(index, data, lines, self._limits)
+                file = self._read(index, name, data, lines, self._limits)
             except FileRefused as refused:
                 group.files[index].refused = refused
                 continue
@@ -224,14 +223,14 @@ class Decoder:
         self._flush(group, pending)
         return group
 
-    def _read(self, index: int, given: bytes | memoryview, lines: bool, limits: RejectLimits) -> _File:
+    def _read(self, index: int, name: str, given: bytes | memoryview, lines: bool, limits: RejectLimits) -> _File:
         data = _text(given)
         records = self._reader.read(data, lines)
         if records is not None:
-            return _File(index, data, lines, records, Rejects(limits, len(records.structs)))
+            return _File(index, name, data, lines, records, Rejects(limits, len(records.structs)))
         raws = self._reader.split(data, lines)
         rejects = Rejects(limits, len(raws))
-        return _File(index, data, lines, self._reader.read_each(raws, rejects), rejects, raws)
+        return _File(index, name, data, lines, self._reader.read_each(raws, rejects), rejects, raws)
 
     def _flush(self, group: DecodedGroup, files: list[_File]) -> None:
         """Columns and results of these files."""
@@ -270,7 +269,7 @@ class Decoder:
                 kept[part][row] = False
                 self._reject(files, built[part][2], {row: known.fault(built[part][0], row, where)})
             if not file.rejects.over_limit:
-                known.add(look.new, file.index)
+                known.add(look.new, file.name)
         return [
             ([column.filter(pa.array(mask)) for column in columns], _filtered(rescued, mask), rows.chosen(mask))
             for (columns, rescued, rows), mask in zip(built, kept, strict=True)

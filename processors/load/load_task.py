@@ -29,11 +29,12 @@ from metadata.ledger.values import FileOutcome, WrittenFile
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
 from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
 from processors.decode.file_rejects import RejectLimits
-from processors.decode.known_keys import KnownKeys, known_keys
+from processors.decode.known_keys import KnownKeys
 from processors.lake.data_files import Output, floor_time
 from processors.lake.lake import TableHandle, reading
 from processors.lake.quarantine_table import COLUMNS as QUARANTINE_COLUMNS
 from processors.lake.quarantine_table import record_batch as quarantine_rows
+from processors.load.existing_keys import existing_keys
 
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
@@ -159,8 +160,6 @@ def _decode(job: WriteJob, output: Output, rejects: _Rejects) -> tuple[list[File
     for day, inputs in groupby(job.inputs, key=attrgetter("day")):
         for group in _groups(inputs):
             readable: list[SourceInput] = []
-            if known is not None:
-                known.begin(readable)
             decoded = decoder.decode_many(_contents(group, job.max_decoded_bytes, readable, outcomes))
             while decoded.batches:  # each is let go once it is written
                 columns = decoded.batches.pop(0)
@@ -179,7 +178,7 @@ def _known_keys(job: WriteJob) -> KnownKeys | None:
         return None
     metadata, io = job.handle.open()
     with reading(job.handle.name):
-        return known_keys(job.definition, metadata, io, job.existing, but=job.replaced)
+        return existing_keys(job.definition, metadata, io, job.existing, job.replaced)
 
 
 def _check_footers(job: WriteJob, what: str, records: int, data_files: Sequence[DataFile]) -> None:
@@ -257,7 +256,7 @@ def _groups(inputs: Iterator[SourceInput]) -> Iterator[list[SourceInput]]:
 
 def _contents(
     group: Sequence[SourceInput], limit: int, readable: list[SourceInput], outcomes: list[FileOutcome]
-) -> Iterator[tuple[bytes, bool]]:
+) -> Iterator[tuple[str, bytes, bool]]:
     """The text of one file after another, for the decoder; files that have none go to `outcomes`."""
     for source in group:
         try:
@@ -270,7 +269,7 @@ def _contents(
             outcomes.append(_refusal(source, refused))
             continue
         readable.append(source)
-        yield content, source.lines
+        yield source.name, content, source.lines
 
 
 def _read(source: SourceInput) -> bytes | FileOutcome:

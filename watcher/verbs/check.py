@@ -233,7 +233,7 @@ class Checker:
     def _decode(self, checked: Checked, kind: FileType, path: Path, data: bytes) -> None:
         lines, compression = form_of_name(path.name)
         text = decompress(data, compression, self.settings.max_file_bytes)
-        result = self._decoder(kind).decode_many([(text, lines)]).files[0]
+        result = self._decoder(kind).decode_many([(path.name, text, lines)]).files[0]
         if result.refused is not None:
             raise result.refused
         checked.records, checked.rows, checked.rejected = result.records, result.rows, result.rejected_count

@@ -299,7 +299,7 @@ def test_file_is_refused(definition: Definition, document: bytes, code: str, wor
         read(definition, document)
     assert caught.value.code == code
     assert words in caught.value.message
-    refused = Decoder(definition, KEYS).decode_many([(document, False)]).files[0].refused
+    refused = Decoder(definition, KEYS).decode_many([("f", document, False)]).files[0].refused
     assert refused is not None
     assert refused.code == code
 
@@ -389,14 +389,14 @@ def test_group_holds_good_records_and_says_why_the_others_are_not_in_it() -> Non
     """A file beyond its limits and a refused one add no row, wherever the fault came to light."""
     definition = define(field("string"), {"name": "t", "type": "timestamp"}, {"name": "j", "type": "json"})
     files = [
-        (document(0, 3), False),
-        (b'[{"id":1},{"id":"bad"}]', False),
-        (b'{"id":10}\n\n{"id":11}', True),
-        (b'[{"id":1},{"id":2,"t":"bad"},{"id":3,"t":"bad"}]', False),
-        (b"[", False),
-        (b"[]", False),
-        (b'[{"id":1,"j":"\xff"}]', False),
-        (document(20, 2), False),
+        ("f", document(0, 3), False),
+        ("f", b'[{"id":1},{"id":"bad"}]', False),
+        ("f", b'{"id":10}\n\n{"id":11}', True),
+        ("f", b'[{"id":1},{"id":2,"t":"bad"},{"id":3,"t":"bad"}]', False),
+        ("f", b"[", False),
+        ("f", b"[]", False),
+        ("f", b'[{"id":1,"j":"\xff"}]', False),
+        ("f", document(20, 2), False),
     ]
     group = Decoder(definition, KEYS).decode_many(iter(files))
     assert [(file, number, value) for file, number, value, *_ in table_of(group)] == [
@@ -427,7 +427,9 @@ def test_batches_have_about_their_size_and_know_whose_rows_they_hold(monkeypatch
     """Small files share a batch, a large one is cut, and no record loses its number."""
     monkeypatch.setattr(decode_module, "BATCH_ROWS", 10)
     counts = [3, 4, 5, 1, 37, 0, 2, 10]
-    group = Decoder(THINGS, KEYS).decode_many([(document(100 * n, count), False) for n, count in enumerate(counts)])
+    group = Decoder(THINGS, KEYS).decode_many(
+        [("f", document(100 * n, count), False) for n, count in enumerate(counts)]
+    )
     assert table_of(group) == [
         (f"file{n}", number, 100 * n + number - 1, str(100 * n + number - 1))
         for n, count in enumerate(counts)
@@ -440,13 +442,13 @@ def test_batches_are_cut_by_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few but large records do not pile up in one batch."""
     monkeypatch.setattr(decode_module, "BATCH_BYTES", 2000)
     data = json.dumps([{"id": number, "x": "a" * 1000} for number in range(10)]).encode()
-    batches = Decoder(THINGS, KEYS).decode_many([(data, False)]).batches
+    batches = Decoder(THINGS, KEYS).decode_many([("f", data, False)]).batches
     assert [batch.rows for batch in batches] == [2] * 5
 
 
 def test_bad_file_in_a_batch_of_its_own_leaves_no_empty_batch() -> None:
     """A group without clean rows has no batches."""
-    group = Decoder(THINGS, KEYS).decode_many([(b'[{"id":"x"}]', False), (b"[]", False)])
+    group = Decoder(THINGS, KEYS).decode_many([("f", b'[{"id":"x"}]', False), ("f", b"[]", False)])
     assert group.batches == []
 
 
@@ -531,7 +533,7 @@ def test_fast_and_slow_way_agree_on_good_records(events: list[dict[str, Any]], a
             given_value if given_value is None or isinstance(given_value, str) else json.dumps(given_value)
         )
         assert (None if extra is None else json.loads(extra)) == event.get("event_extra_data")
-    for batch in decoder.decode_many([(array, False)]).batches:
+    for batch in decoder.decode_many([("f", array, False)]).batches:
         assert batch.columns == fast.columns
 
 
@@ -563,7 +565,7 @@ def test_timestamps_are_what_a_single_datetime_says(text: str) -> None:
 def test_no_bytes_crash_the_decoder(data: bytes, lines: bool) -> None:
     """Whatever a producer drops is decoded, rejected or refused; the group's other files do not notice."""
     definition = define(field("json"), {"name": "s", "type": "string", "coerce": True})
-    group = Decoder(definition, KEYS).decode_many([(TWO, False), (data, lines), (TWO, False)])
+    group = Decoder(definition, KEYS).decode_many([("f", TWO, False), ("f", data, lines), ("f", TWO, False)])
     assert [one.rows for one in group.files[::2]] == [2, 2]
     result = group.files[1]
     assert result.clean or result.rejected or result.refused

@@ -181,7 +181,7 @@ def test_record_is_judged_as_if_it_came_alone(
             alone = one_by_one.decode_records([raw])
             rows += [(number, *row[1:]) for row in single_rows(alone)]
             rejects += [(number, one.code, one.field, one.raw) for one in alone.rejected]
-        whole = decoder().decode_many([(data, is_lines)])
+        whole = decoder().decode_many([("f", data, is_lines)])
         result = whole.files[0]
         assert [row[1:] for row in rows_of(whole)] == rows
         assert judged(result) == rejects
@@ -190,7 +190,9 @@ def test_record_is_judged_as_if_it_came_alone(
         assert [(row[0] + 1, *row[1:]) for row in single_rows(together)] == rows
         assert [(one.record_no, one.code, one.field, one.raw) for one in together.rejected] == rejects
 
-        group = decoder().decode_many([(data, is_lines), (b'[{"id":1}', False), (b"[]", False), (data, is_lines)])
+        group = decoder().decode_many(
+            [("f", data, is_lines), ("f", b'[{"id":1}', False), ("f", b"[]", False), ("f", data, is_lines)]
+        )
         assert rows_of(group) == [(file, *row) for file in (0, 3) for row in rows]
         assert [judged(each) for each in group.files] == [rejects, [], [], rejects]
         assert group.files[0].unknown == group.files[3].unknown == result.unknown

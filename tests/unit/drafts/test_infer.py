@@ -47,7 +47,7 @@ def loaded(made: Draft, data: bytes, lines: bool = False) -> int:
     """How many records of a file load with the draft: all that are in it."""
     kind = type_of(made)
     assert kind.definition is not None
-    result = Decoder(kind.definition, type_keys(kind)).decode_many([(data, lines)]).files[0]
+    result = Decoder(kind.definition, type_keys(kind)).decode_many([("f", data, lines)]).files[0]
     assert result.refused is None, result.refused
     assert not result.rejected, [each.message for each in result.rejected[:3]]
     return result.rows
