@@ -51,7 +51,8 @@ from metadata.settings import Settings
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, FileType
 from processors.change.chosen_records import Chunk, RejectedRecords
 from processors.change.undo import summary_table, time_field
-from processors.decode.decoder import Decoder, decompress
+from processors.decode.decoder import Decoder
+from processors.decode.decompress import decompress
 from processors.decode.known_keys import KnownKeys
 from processors.decode.records import RecordReader
 from processors.lake.data_files import Output, floor_time
@@ -315,8 +316,8 @@ class Replay:
             return f"its file {file.path} is not what was loaded"
         name = parse_name(file.name)
         with suppress(FileRefused):
-            text = decompress(content, name.compression, self.settings.max_file_bytes).removeprefix(BOM_UTF8)
-            raws = reader.split(text, name.suffix != "json")
+            text = decompress(content, name.codec, self.settings.max_file_bytes).removeprefix(BOM_UTF8)
+            raws = reader.split(text, name.lines)
             found: dict[int, bytes | str] = {}
             for number, size in wanted.items():
                 raw = bytes(raws[number - 1]) if number <= len(raws) else b""

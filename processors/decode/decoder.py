@@ -28,7 +28,6 @@ from processors.decode.records import DecodedStructs, RecordReader
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 64 * 1024 * 1024
-_PIECE = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _DEFAULT_LIMITS = RejectLimits()
 
@@ -328,30 +327,6 @@ class Decoder:
             if file.raws is None:
                 file.raws = self._reader.split(file.data, file.lines)
             file.rejects.add(number, *fault, file.raws[number - 1])
-
-
-def decompress(data: bytes, compression: str | None, limit: int) -> bytes:
-    """The bytes inside `gz` (also of several members) or `zst`; what is not compressed is given back as it is.
-
-    Raises FileRefused: `unreadable` when it is broken or cut short, `too_large` beyond `limit` bytes.
-    """
-    if compression is None:
-        content = data
-    else:
-        codec = {"gz": "gzip", "zst": "zstd"}[compression]
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            with pa.CompressedInputStream(pa.BufferReader(data), codec) as stream:
-                while size <= limit and (piece := stream.read(_PIECE)):
-                    pieces.append(piece)
-                    size += len(piece)
-        except OSError as error:
-            raise FileRefused(f"its {codec} compression is broken: {error}", code="unreadable") from error
-        content = b"".join(pieces)
-    if len(content) > limit:
-        raise FileRefused(f"it holds more than {limit} bytes; raise MAX_FILE_BYTES or split it", code="too_large")
-    return content
 
 
 def _text(data: bytes | memoryview) -> bytes:

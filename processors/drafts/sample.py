@@ -17,20 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from metadata.errors import FileRefused
-from metadata.files.names import Compression
+from metadata.files.suffixes_and_codecs import Codec
 from metadata.types.definition import JSON_KEY, Definition, Field, FileType
+from processors.decode.decompress import first_bytes
 from processors.decode.document import BROKEN, Content
 from processors.drafts.value_types import words_of
 
 _MIB = 1024 * 1024
-_PIECE = 4 * _MIB
 _BOM = b"\xef\xbb\xbf"
 _BLANK = " \t\r\n"
 _MOST_KEYS = 1000
-_CODECS = {"gz": "gzip", "zst": "zstd"}
 _ENVELOPES = frozenset(["body", "content", "d", "data", "feed", "hits", "payload", "response", "result", "results"])
 _IDENTIFIERS = frozenset(["id", "uuid", "guid", "key", "no", "number", "code", "serial", "sku"])
 _NO_RECORD = Content(
@@ -59,7 +57,7 @@ class Source:
     name: str
     path: Path
     lines: bool
-    compression: Compression | None
+    codec: Codec | None  #: that it is compressed with
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def gather(sources: Iterable[Source], keys: Sequence[str], bounds: Bounds, root:
     for number, index in enumerate(sorted(range(len(chosen)), key=lambda index: _size(chosen[index].path))):
         source, left = chosen[index], len(chosen) - number
         try:
-            data, is_whole = read_head(source.path, source.compression, (bounds.bytes - sample.bytes) // left)
+            data, is_whole = read_head(source.path, source.codec, (bounds.bytes - sample.bytes) // left)
             found = find(data, source.lines, keys, is_whole=is_whole, root=root)
         except FileRefused as refused:
             files[index] = SampledFile(source.name, code=refused.code, message=refused.message), []
@@ -160,7 +158,7 @@ def _spread(records: list[bytes], limit: int) -> list[bytes]:
     return [records[number * len(records) // limit] for number in range(limit)]
 
 
-def read_head(path: Path, compression: Compression | None, limit: int) -> tuple[bytes, bool]:
+def read_head(path: Path, codec: Codec | None, limit: int) -> tuple[bytes, bool]:
     """The first `limit` bytes of a file's text, and whether that is all of it.
 
     Raises FileRefused `empty`, `unreadable` or `not_a_regular_file`.
@@ -174,11 +172,7 @@ def read_head(path: Path, compression: Compression | None, limit: int) -> tuple[
         raise FileRefused("it is no regular file", code="not_a_regular_file")
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         try:
-            if compression is None:
-                data = _read(file, limit + 1)
-            else:
-                with pa.CompressedInputStream(pa.PythonFile(file, "r"), _CODECS[compression]) as stream:
-                    data = _read(stream, limit + 1)
+            data = first_bytes(file, codec, limit + 1)
         except OSError as error:
             raise FileRefused(f"it cannot be read: {error}", code="unreadable") from error
     is_whole = len(data) <= limit
@@ -186,14 +180,6 @@ def read_head(path: Path, compression: Compression | None, limit: int) -> tuple[
     if not data or data.isspace():
         raise FileRefused("it is empty", code="empty")
     return data, is_whole
-
-
-def _read(file: Any, size: int) -> bytes:
-    pieces = []
-    while size > 0 and (piece := file.read(min(size, _PIECE))):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
 
 
 def find(data: bytes, lines: bool, keys: Sequence[str], *, is_whole: bool = True, root: str | None = None) -> Found:

@@ -154,6 +154,6 @@ def _input(file: SourceFile) -> SourceInput:
         digest=file.digest or "",
         day=name.time.date(),
         size_bytes=file.size_bytes,
-        lines=name.suffix != "json",
-        compression=name.compression,
+        lines=name.lines,
+        codec=name.codec,
     )

@@ -16,7 +16,7 @@ from datetime import date, datetime
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +24,12 @@ import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
 
 from metadata.errors import Fatal, FileRefused, WorldFault
+from metadata.files.suffixes_and_codecs import Codec
 from metadata.ledger.reject_counts import bounded
 from metadata.ledger.values import FileOutcome, WrittenFile
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
-from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
+from processors.decode.decoder import Decoder, FileResult, RecordColumns
+from processors.decode.decompress import decompress
 from processors.decode.file_rejects import RejectLimits
 from processors.decode.known_keys import KnownKeys
 from processors.lake.data_files import Output, floor_time
@@ -45,7 +47,6 @@ _MIB = 1024 * 1024
 _GROUP_BYTES = 16 * _MIB  # of JSON, about; bounds what is decoded and not yet columns
 _FILE_COST_BYTES = 8 * 1024  # what opening a file costs, in bytes that could be decoded meanwhile
 _TASK_BYTES = 4 * _MIB  # less is not worth a task of its own, nor a data file
-_COMPRESSED_BY = 8  # JSON that machines wrote, as gzip and zstd compress it
 _FAULTS_SHOWN = 5
 _QUARANTINE_RECORDS = 1000  # made into rows at once
 _QUARANTINE_BYTES = 32 * _MIB  # of Arrow columns waiting: rejected records are few, or else large
@@ -62,7 +63,7 @@ class SourceInput:
     day: date  #: UTC day of the time in its name
     size_bytes: int
     lines: bool
-    compression: Literal["gz", "zst"] | None
+    codec: Codec | None  #: that it is compressed with
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ class _Rejects:
 
 
 def _work(source: SourceInput) -> int:
-    return source.size_bytes * (_COMPRESSED_BY if source.compression else 1) + _FILE_COST_BYTES
+    return source.size_bytes * (source.codec.ratio if source.codec else 1) + _FILE_COST_BYTES
 
 
 def _groups(inputs: Iterator[SourceInput]) -> Iterator[list[SourceInput]]:
@@ -264,7 +265,7 @@ def _contents(
             if isinstance(content, FileOutcome):
                 outcomes.append(content)
                 continue
-            content = decompress(content, source.compression, limit)
+            content = decompress(content, source.codec, limit)
         except FileRefused as refused:
             outcomes.append(_refusal(source, refused))
             continue

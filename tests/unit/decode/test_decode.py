@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import string
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,18 +8,19 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packed import packed
 
 from metadata.errors import FileRefused
+from metadata.files.suffixes_and_codecs import CODECS
 from metadata.types.built_in import BUILT_IN
 from metadata.types.definition import Definition
 from metadata.types.json_values import cut_fraction
 from metadata.types.parse_definition import parse_definition
 from processors.decode import decoder as decode_module
-from processors.decode.decoder import DecodedFiles, Decoder, decompress
+from processors.decode.decoder import DecodedFiles, Decoder
 from processors.decode.schema import arrow_schema
 
 KEYS = ["things", "stuff", "eu_*"]
@@ -288,8 +288,10 @@ def test_every_form_of_content(definition: Definition, document: bytes, ids: lis
         (THINGS, b'[{"z":' + b"[" * 100_000 + b"]" * 100_000 + b"}]", "malformed", "nested too deeply"),
         (THINGS, '[{"id":1}]'.encode("utf-16"), "malformed", "UTF-16"),
         (THINGS, '[{"id":1}]'.encode("utf-16-be"), "malformed", "UTF-16"),
-        (THINGS, gzip.compress(TWO), "malformed", 'looks like gzip: name it ".json.gz"'),
-        (THINGS, pa.compress(TWO, "zstd", asbytes=True), "malformed", 'looks like zstd: name it ".json.zst"'),
+        *(
+            (THINGS, packed(codec, TWO), "malformed", f'looks like {codec.name}: name it ".json.{codec.suffix}"')
+            for codec in CODECS
+        ),
         (THINGS, b'[{"id":1,"x":"\x00"}]', "malformed", "byte"),
     ],
 )
@@ -450,44 +452,6 @@ def test_bad_file_in_a_batch_of_its_own_leaves_no_empty_batch() -> None:
     """A group without clean rows has no batches."""
     group = Decoder(THINGS, KEYS).decode_many([("f", b'[{"id":"x"}]', False), ("f", b"[]", False)])
     assert group.batches == []
-
-
-# --- compression --------------------------------------------------------------------------------------------------
-
-
-def packed(compression: str, data: bytes) -> bytes:
-    """The data as one compressed member."""
-    return gzip.compress(data) if compression == "gz" else bytes(pa.compress(data, "zstd", asbytes=True))
-
-
-@pytest.mark.parametrize("compression", ["gz", "zst"])
-def test_compressed_bytes_come_back(compression: str) -> None:
-    """Also of several members one behind the other, as log shippers make them."""
-    data = bytes(range(256)) * 5000
-    assert decompress(packed(compression, data), compression, len(data)) == data
-    assert decompress(packed(compression, data) + packed(compression, b"more"), compression, 10**9) == data + b"more"
-    assert decompress(data, None, len(data)) == data
-
-
-@pytest.mark.parametrize("compression", ["gz", "zst"])
-def test_truncated_or_broken_compression_is_unreadable(compression: str) -> None:
-    """No cut goes unnoticed: half a file must not load as a whole one."""
-    whole = packed(compression, b"".join(b'{"id":%d}\n' % number for number in range(2000)))
-    for cut in (1, 5, len(whole) // 2, len(whole) - 9, len(whole) - 1):
-        with pytest.raises(FileRefused) as caught:
-            decompress(whole[:cut], compression, 10**9)
-        assert caught.value.code == "unreadable"
-    with pytest.raises(FileRefused):
-        decompress(b"not compressed at all", compression, 10**9)
-
-
-@pytest.mark.parametrize("compression", [None, "gz", "zst"])
-def test_bomb_is_too_large(compression: str | None) -> None:
-    """What unpacks to more than the limit is refused."""
-    data = b" " * 20_000_000
-    with pytest.raises(FileRefused) as caught:
-        decompress(data if compression is None else packed(compression, data), compression, 1_000_000)
-    assert caught.value.code == "too_large"
 
 
 # --- properties ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import time
 from importlib import metadata, util
@@ -10,8 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packed import packed
 
 from metadata.errors import ConfigurationError, FileRefused
+from metadata.files.suffixes_and_codecs import CODECS, Codec, read_suffixes
 from metadata.types.definition import FileType, TypeStatus
 from metadata.types.parse_definition import parse_definition
 from metadata.types.parse_file import parse_type
@@ -280,17 +281,17 @@ def write(folder: Path, name: str, data: bytes) -> Source:
     """A file, as the sampler is told of it."""
     path = folder / name
     path.write_bytes(data)
-    compression: Any = "gz" if name.endswith(".gz") else None
-    return Source(name, path, ".jsonl" in name, compression)
+    return Source(name, path, *read_suffixes(name))
 
 
-def test_sample_is_bounded_and_spans_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_sample_is_bounded_and_spans_files(tmp_path: Path, codec: Codec) -> None:
     """No more files, records and bytes than asked for; files that cannot be read cost only themselves."""
     line = b'{"id": 1, "text": "' + b"x" * 80 + b'"}\n'
     sources = [
         write(tmp_path, "a.json", b"{"),
-        write(tmp_path, "b.jsonl.gz", gzip.compress(line * 5)),
-        write(tmp_path, "c.jsonl.gz", gzip.compress(line * 50)[:-20]),
+        write(tmp_path, f"b.jsonl.{codec.suffix}", packed(codec, line * 2) + packed(codec, line * 3)),
+        write(tmp_path, f"c.jsonl.{codec.suffix}", packed(codec, line * 9)[:-9]),
         write(tmp_path, "d.json", b"  "),
         write(tmp_path, "e.jsonl", line * 1000),
         write(tmp_path, "f.jsonl", line),
@@ -299,8 +300,8 @@ def test_sample_is_bounded_and_spans_files(tmp_path: Path) -> None:
     sample = gather([*sources, gone], KEYS, Bounds(bytes=20_000, records=100))
     assert [(file.name, file.records, file.is_whole, file.code) for file in sample.files] == [
         ("a.json", 0, True, "malformed"),
-        ("b.jsonl.gz", 5, True, None),
-        ("c.jsonl.gz", 0, True, "unreadable"),
+        (f"b.jsonl.{codec.suffix}", 5, True, None),
+        (f"c.jsonl.{codec.suffix}", 0, True, "unreadable"),
         ("d.json", 0, True, "empty"),
         ("e.jsonl", 94, False, None),
         ("f.jsonl", 1, True, None),
