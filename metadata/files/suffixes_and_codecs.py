@@ -5,6 +5,7 @@ A row is all that there is to add: names, decoding, drafts, checks and their mes
 
 from __future__ import annotations
 
+from bz2 import BZ2Decompressor
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,9 +24,10 @@ class Codec:
 
     suffix: str  #: in lower case, without its dot
     name: str  #: what people call it
-    arrow: str  #: what `pyarrow.CompressedInputStream` calls it
+    arrow: str  #: what Arrow calls it
     magic: bytes  #: what each of its files begins with
     ratio: int  #: bytes of JSON that machines wrote for one of its bytes, about; work is divided by it
+    decompressor: type[BZ2Decompressor] | None = None  #: of a member, where Arrow's own does not read all of them
 
 
 FORMS = (

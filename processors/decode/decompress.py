@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bz2 import BZ2Decompressor
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +12,7 @@ from metadata.errors import FileRefused
 from metadata.files.suffixes_and_codecs import Codec
 
 _PIECE = 4 * 1024 * 1024
+_PACKED_PIECE = 64 * 1024  # what is left of it behind a member is copied: many small ones must not be slow
 
 
 def decompress(data: bytes, codec: Codec | None, limit: int) -> bytes:
@@ -31,14 +34,37 @@ def decompress(data: bytes, codec: Codec | None, limit: int) -> bytes:
 def first_bytes(file: Any, codec: Codec | None, size: int) -> bytes:
     """The first bytes of what an open file holds, read in pieces: `size` of them, or all that there are.
 
-    `file` is anything with `read`; with a codec it is closed in the end. Raises OSError, also when its compression is
-    broken, or cut short, within what is read.
+    `file` is anything with `read`; it may be closed in the end. Raises OSError, also when its compression is broken, or
+    cut short, within what is read.
     """
-    if codec is not None:
-        with pa.CompressedInputStream(file, codec.arrow) as stream:
-            return first_bytes(stream, None, size)
     pieces: list[bytes] = []
-    while size > 0 and (piece := file.read(min(size, _PIECE))):
+    left = size
+    for piece in _pieces(file, codec):
         pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
+        left -= len(piece)
+        if left <= 0:
+            break
+    return b"".join(pieces)[:size]
+
+
+def _pieces(file: Any, codec: Codec | None) -> Iterator[bytes]:
+    if codec is None:
+        yield from iter(lambda: file.read(_PIECE), b"")
+    elif codec.decompressor is None:
+        with pa.CompressedInputStream(file, codec.arrow) as stream:
+            yield from _pieces(stream, None)
+    else:
+        yield from _members(file, codec.decompressor)
+
+
+def _members(file: Any, decompressor: type[BZ2Decompressor]) -> Iterator[bytes]:
+    packed = file.read(_PACKED_PIECE)
+    while packed:
+        member = decompressor()
+        yield member.decompress(packed, _PIECE)
+        while not member.eof:
+            packed = file.read(_PACKED_PIECE) if member.needs_input else b""
+            if member.needs_input and not packed:
+                raise OSError("it ends within a member")
+            yield member.decompress(packed, _PIECE)
+        packed = member.unused_data or file.read(_PACKED_PIECE)

@@ -14,6 +14,7 @@ from processors.decode.decompress import decompress
 EACH = pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 MIB = 1024 * 1024
 HUGE = 1024 * MIB
+LINES = b"".join(b'{"id":%d}\n' % number for number in range(400_000))  # of more than a piece
 
 
 def refusal(data: bytes, codec: Codec | None, limit: int = HUGE) -> str:
@@ -26,11 +27,11 @@ def refusal(data: bytes, codec: Codec | None, limit: int = HUGE) -> str:
 @EACH
 def test_compressed_bytes_come_back(codec: Codec) -> None:
     """Also of several members one behind the other, as log shippers make them, of any size."""
-    data = bytes(range(256)) * 40_000
+    data = LINES
     one, other, none = packed(codec, data), packed(codec, b"more"), packed(codec, b"")
     assert decompress(one, codec, len(data)) == data
     assert decompress(one + other, codec, HUGE) == data + b"more"
-    assert decompress(none + other + none + one, codec, HUGE) == b"more" + data
+    assert decompress(none + other + none + none + one + none, codec, HUGE) == b"more" + data
     assert decompress(none, codec, HUGE) == decompress(b"", codec, HUGE) == b""
     assert decompress(data, None, len(data)) == data
 
@@ -53,10 +54,10 @@ def test_no_cut_goes_unnoticed(codec: Codec, members: list[bytes]) -> None:
 @EACH
 def test_what_is_large_is_not_cut_short_either(codec: Codec) -> None:
     """Also where the end is missing behind pieces that were read well."""
-    data = packed(codec, b"".join(b'{"id":%d}\n' % number for number in range(1_000_000)))
-    for missing in (1, 4, 9, 1000, len(data) // 2):
+    data = packed(codec, LINES)
+    for missing in (1, 9, len(data) // 2):
         assert refusal(data[:-missing], codec) == "unreadable"
-        assert refusal(data + data[:-missing], codec) == "unreadable"
+    assert refusal(data + data[:-1], codec) == "unreadable"
 
 
 @EACH
