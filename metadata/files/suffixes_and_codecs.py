@@ -39,6 +39,7 @@ FORMS = (
 CODECS = (
     Codec("gz", name="gzip", arrow="gzip", magic=b"\x1f\x8b", ratio=8),
     Codec("zst", name="zstd", arrow="zstd", magic=b"\x28\xb5\x2f\xfd", ratio=8),
+    Codec("bz2", name="bzip2", arrow="bz2", magic=b"BZh", ratio=12, decompressor=BZ2Decompressor),
 )
 
 

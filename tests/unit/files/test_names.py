@@ -74,7 +74,7 @@ def test_a_data_files_name_is_read(name: str, prefix: str, lines: bool, codec: s
         "a_202601151200001.json",
         "a_20260115120000123_20260115.json",
         "a_20260115120000.csv",
-        "a_20260115120000.json.bz2",
+        "a_20260115120000.json.zip",
         "a_20260115120000json",
         "a_20260115120000.json\n",
         "a-20260115120000.json",
