@@ -20,7 +20,8 @@ import msgspec
 
 from metadata.errors import FileRefused
 from metadata.files.suffixes_and_codecs import Codec
-from metadata.types.definition import JSON_KEY, Definition, Field, FileType
+from metadata.types.definition import JSON_KEY, Definition, Field
+from metadata.types.file_type import FileType
 from processors.decode.decompress import first_bytes
 from processors.decode.document import BROKEN, Content
 from processors.drafts.value_types import words_of

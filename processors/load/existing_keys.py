@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue, In
 from pyiceberg.io.pyarrow import ArrowScan
 
-from metadata.types.definition import DATE_COLUMN, Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import DATE_COLUMN, Definition
 from processors.decode.known_keys import KnownKeys
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
     from pyiceberg.table.metadata import TableMetadata
 
-    from processors.rewrite.rewriter import Rows
+    from processors.rewrite.which_rows import Rows
 
 
 def touched_partitions(config: ProcessingConfig, days: Iterable[date]) -> BooleanExpression:

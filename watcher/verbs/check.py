@@ -18,14 +18,15 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import FileRefused, UsageError
 from metadata.files.folders import name_with_id
-from metadata.files.names import DataFileName, is_temporary, match_type, safe_name
+from metadata.files.names import DataFileName, is_temporary, safe_name
 from metadata.files.suffixes_and_codecs import read_suffixes
 from metadata.ledger.deliveries import DeliveryVerdict, decide
 from metadata.ledger.ledger import Ledger
 from metadata.registry.proposals import inside
 from metadata.registry.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings
-from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
+from metadata.types.config import ProcessingConfig
+from metadata.types.file_type import FileType, TypeStatus, match_type
 from processors.decode.decoder import Decoder, FileResult
 from processors.decode.decompress import decompress
 from processors.decode.file_rejects import RejectLimits

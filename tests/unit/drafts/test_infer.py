@@ -13,7 +13,7 @@ from packed import packed
 
 from metadata.errors import ConfigurationError, FileRefused
 from metadata.files.suffixes_and_codecs import CODECS, Codec, read_suffixes
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, TypeStatus
 from metadata.types.parse_definition import parse_definition
 from metadata.types.parse_file import parse_type
 from processors.decode.decoder import Decoder
