@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bz2 import BZ2Decompressor
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,14 @@ def decompress(data: bytes, codec: Codec | None, limit: int) -> bytes:
     if len(content) > limit:
         raise FileRefused(f"it holds more than {limit} bytes; raise MAX_FILE_BYTES or split it", code="too_large")
     return content
+
+
+def text_of(content: bytes) -> bytes:
+    """A file's text without a byte-order mark; FileRefused `empty` when nothing is there."""
+    text = content.removeprefix(BOM_UTF8)
+    if not text or text.isspace():
+        raise FileRefused("it is empty", code="empty")
+    return text
 
 
 def first_bytes(file: Any, codec: Codec | None, size: int) -> bytes:

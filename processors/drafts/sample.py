@@ -22,12 +22,11 @@ from metadata.errors import FileRefused
 from metadata.files.suffixes_and_codecs import Codec
 from metadata.types.definition import JSON_KEY, Definition, Field
 from metadata.types.file_type import FileType
-from processors.decode.decompress import first_bytes
+from processors.decode.decompress import first_bytes, text_of
 from processors.decode.document import BROKEN, Content
 from processors.drafts.value_types import words_of
 
 _MIB = 1024 * 1024
-_BOM = b"\xef\xbb\xbf"
 _BLANK = " \t\r\n"
 _MOST_KEYS = 1000
 _ENVELOPES = frozenset(["body", "content", "d", "data", "feed", "hits", "payload", "response", "result", "results"])
@@ -107,7 +106,7 @@ def gather(sources: Iterable[Source], keys: Sequence[str], bounds: Bounds, root:
 
     Each file gets the same share of the bounds; of one with more records, some are taken at even distances. `keys` name
     the type inside documents. `root` says where records are, `""` that each document is one; None: `find`
-    decides. OSError only when the disk itself fails.
+    decides.
     """
     sample = Sample()
     paths: Counter[tuple[str, ...]] = Counter()
@@ -177,10 +176,7 @@ def read_head(path: Path, codec: Codec | None, limit: int) -> tuple[bytes, bool]
         except OSError as error:
             raise FileRefused(f"it cannot be read: {error}", code="unreadable") from error
     is_whole = len(data) <= limit
-    data = data[:limit].removeprefix(_BOM)
-    if not data or data.isspace():
-        raise FileRefused("it is empty", code="empty")
-    return data, is_whole
+    return text_of(data[:limit]), is_whole
 
 
 def find(data: bytes, lines: bool, keys: Sequence[str], *, is_whole: bool = True, root: str | None = None) -> Found:

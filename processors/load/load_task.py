@@ -28,10 +28,11 @@ from metadata.files.suffixes_and_codecs import Codec
 from metadata.ledger.values import FileOutcome, WrittenFile, bounded
 from metadata.types.config import ProcessingConfig
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition
-from processors.decode.decoder import Decoder, FileResult, RecordColumns
+from processors.decode.decoder import Decoder
 from processors.decode.decompress import decompress
 from processors.decode.file_rejects import RejectLimits
 from processors.decode.known_keys import KnownKeys
+from processors.decode.results import FileResult, RecordColumns
 from processors.lake.data_files import Output, floor_time
 from processors.lake.lake import TableHandle, reading
 from processors.lake.quarantine_table import COLUMNS as QUARANTINE_COLUMNS

@@ -27,9 +27,10 @@ from metadata.registry.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings
 from metadata.types.config import ProcessingConfig
 from metadata.types.file_type import FileType, TypeStatus, match_type
-from processors.decode.decoder import Decoder, FileResult
+from processors.decode.decoder import Decoder
 from processors.decode.decompress import decompress
 from processors.decode.file_rejects import RejectLimits
+from processors.decode.results import FileResult
 from processors.drafts.sample import Bounds, Source, gather, keys_of, type_keys
 from processors.drafts.schema_draft import Draft, draft, propose
 from watcher.intake.intake import name_without_id

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from decoded import WholeFile, decode_file, define
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packed import packed
@@ -20,7 +21,8 @@ from metadata.types.definition import Definition
 from metadata.types.json_values import cut_fraction
 from metadata.types.parse_definition import parse_definition
 from processors.decode import decoder as decode_module
-from processors.decode.decoder import DecodedFiles, Decoder
+from processors.decode.decoder import Decoder
+from processors.decode.results import DecodedGroup
 from processors.decode.schema import arrow_schema
 
 KEYS = ["things", "stuff", "eu_*"]
@@ -30,22 +32,17 @@ TWO = b'[{"id":1,"x":"a"},{"id":2}]'
 POINT = {"type": "struct", "fields": [{"name": "a", "type": "long"}, {"name": "j", "type": "json"}]}
 
 
-def define(*fields: dict[str, Any], **more: Any) -> Definition:
-    """A definition with a required id and these fields."""
-    return parse_definition({"fields": [{"name": "id", "type": "long", "nullable": False}, *fields], **more})
-
-
 def field(type_: Any, **more: Any) -> dict[str, Any]:
     """The field x."""
     return {"name": "x", "type": type_, **more}
 
 
-def read(definition: Definition, data: bytes, lines: bool = False) -> DecodedFiles:
+def read(definition: Definition, data: bytes, lines: bool = False) -> WholeFile:
     """One file, decoded."""
-    return Decoder(definition, KEYS).decode(data, lines)
+    return decode_file(definition, data, lines, KEYS)
 
 
-def values(decoded: DecodedFiles, number: int = 1) -> list[Any]:
+def values(decoded: WholeFile, number: int = 1) -> list[Any]:
     """A column as Python values; by default that of the field x."""
     return list(decoded.columns[number].to_pylist())
 
@@ -363,15 +360,10 @@ def test_faults_of_both_kinds_keep_their_numbers_and_bytes() -> None:
     assert (list(decoded.record_nos), values(decoded, 0)) == ([3], [3])
 
 
-def test_memoryview_is_taken_like_bytes() -> None:
-    """A worker may hand in a view of a mapped file."""
-    assert values(Decoder(THINGS, KEYS).decode(memoryview(TWO), False), 0) == [1, 2]
-
-
 # --- many files ---------------------------------------------------------------------------------------------------
 
 
-def table_of(group: decode_module.DecodedGroup) -> list[tuple[Any, ...]]:
+def table_of(group: DecodedGroup) -> list[tuple[Any, ...]]:
     """Rows as (file, record number, columns…)."""
     rows: list[tuple[Any, ...]] = []
     names = [f"file{number}" for number in range(len(group.files))]
@@ -484,12 +476,12 @@ def test_fast_and_slow_way_agree_on_good_records(events: list[dict[str, Any]], a
     """A bad neighbour forces the slow way and changes nothing else; nor does the group or the form of the file."""
     texts = [json.dumps(event, ensure_ascii=ascii_only) for event in events]
     array = f"[{','.join(texts)}]".encode()
-    decoder = Decoder(EVENTS, ["vehicle_events"])
-    fast = decoder.decode(array, False)
+    keys = ["vehicle_events"]
+    fast = decode_file(EVENTS, array, keys=keys)
     assert fast.rejected == []
-    slow = decoder.decode(f"[{','.join([*texts, '7'])}]".encode(), False)
+    slow = decode_file(EVENTS, f"[{','.join([*texts, '7'])}]".encode(), keys=keys)
     assert [one.record_no for one in slow.rejected] == [len(events) + 1]
-    lines = decoder.decode("\n".join([*texts, "7"]).encode(), True)
+    lines = decode_file(EVENTS, "\n".join([*texts, "7"]).encode(), lines=True, keys=keys)
     assert fast.columns == slow.columns == lines.columns
     for event, value, extra in zip(events, values(fast, 4), values(fast, 5), strict=True):
         given_value = event.get("event_value")
@@ -497,8 +489,6 @@ def test_fast_and_slow_way_agree_on_good_records(events: list[dict[str, Any]], a
             given_value if given_value is None or isinstance(given_value, str) else json.dumps(given_value)
         )
         assert (None if extra is None else json.loads(extra)) == event.get("event_extra_data")
-    for batch in decoder.decode_many([("f", array, False)]).batches:
-        assert batch.columns == fast.columns
 
 
 @settings(deadline=None, max_examples=400)

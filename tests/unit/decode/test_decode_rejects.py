@@ -7,10 +7,12 @@ import pytest
 from decoded import KEYS, define, rows_of, single_rows
 
 from metadata.ledger.values import RejectReason
+from metadata.types.config import UnknownFields
 from processors.decode import decoder as decode_module
 from processors.decode.columns import ColumnError, Columns
-from processors.decode.decoder import DecodedGroup, Decoder
+from processors.decode.decoder import Decoder
 from processors.decode.file_rejects import RejectLimits
+from processors.decode.results import DecodedGroup
 
 NUMBERS = define({"name": "x", "type": "long"}, {"name": "t", "type": "timestamp"})
 
@@ -191,7 +193,7 @@ def test_each_of_many_broken_constraints_names_its_own_value() -> None:
 def test_message_is_cut_and_storable() -> None:
     """A key of the record may stand in the message, whatever a producer made of it."""
     record = b'{"id":1,"%b":1}' % (b"\\u0000k" * 10_000)
-    decoder = Decoder(NUMBERS, KEYS, unknown_fields=decode_module.UnknownFields.REJECT, limits=RejectLimits(1))
+    decoder = Decoder(NUMBERS, KEYS, unknown_fields=UnknownFields.REJECT, limits=RejectLimits(1))
     rejected = decoder.decode_many([("f", record, True)]).files[0].rejected[0]
     assert rejected.code == "unknown_field"
     assert len(rejected.message) < 600

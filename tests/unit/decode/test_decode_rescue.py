@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from metadata.ledger.values import UnknownKey
 from metadata.types.config import UnknownFields
 from processors.decode import records as records_module
-from processors.decode.decoder import DecodedGroup, Decoder
+from processors.decode.decoder import Decoder
 from processors.decode.file_rejects import RejectLimits
+from processors.decode.results import DecodedGroup
 
 POINT = {"type": "struct", "fields": [{"name": "a", "type": "long"}, {"name": "j", "type": "json"}]}
 DEEP = {"type": "struct", "fields": [{"name": "p", "type": POINT}, {"name": "n", "type": "long"}]}

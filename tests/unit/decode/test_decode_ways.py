@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from metadata.types.config import UnknownFields
 from processors.decode import column_faults, records
 from processors.decode import decoder as decode
-from processors.decode.decoder import Decoder, FileResult
+from processors.decode.decoder import Decoder
 from processors.decode.file_rejects import RejectLimits
+from processors.decode.results import FileResult
 
 POINT = {
     "type": "struct",
@@ -118,9 +119,9 @@ def small_sizes() -> Iterator[None]:
     """Few records are many: batches are cut, keys learned, typical faults trusted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decode, "BATCH_ROWS", 8)
-        patch.setattr(records, "_FIRST_LESSON", 2)
-        patch.setattr(column_faults, "_CHUNK", 2)
-        patch.setattr(column_faults, "_TYPICAL", 1)
+        patch.setattr(records, "FIRST_LESSON", 2)
+        patch.setattr(column_faults, "CHUNK", 2)
+        patch.setattr(column_faults, "TYPICAL", 1)
         yield
 
 

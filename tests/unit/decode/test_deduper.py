@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pyarrow as pa
 import pytest
+from decoded import decode_file
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,7 +86,7 @@ def test_a_key_of_any_type_is_known_as_the_table_has_it(kind: str, value: Any, s
     made = definition(k=kind)
     if kind == "uuid":
         stored = pa.array([UUID(value).bytes], pa.binary(16))  # as PyIceberg may read it
-    columns = Decoder(made, ["t"]).decode(json.dumps([{"k": value}]).encode(), False).columns
+    columns = decode_file(made, json.dumps([{"k": value}]).encode()).columns
     keys = KnownKeys(made)
     column = columns[0] if stored is None else stored
     keys.learn(pa.table({"k": column, "_source_file": pa.array(["old.json"])}))
