@@ -22,7 +22,8 @@ from metadata.types.parse_definition import parse_definition
 from processors.decode.decoder import Decoder
 from processors.decode.document import BROKEN
 from processors.drafts.column_names import column_names
-from processors.drafts.sample import Sample, key_fits, keys_of
+from processors.drafts.record_places import key_fits
+from processors.drafts.sample import Sample, keys_of
 from processors.drafts.seen_values import Budget, SeenValues
 from processors.drafts.value_types import TypeChoice, choose, plainer, words_of
 

@@ -17,7 +17,8 @@ from metadata.types.file_type import FileType, TypeStatus
 from metadata.types.parse_definition import parse_definition
 from metadata.types.parse_file import parse_type
 from processors.decode.decoder import Decoder
-from processors.drafts.sample import Bounds, Sample, Source, find, gather, type_keys
+from processors.drafts.record_places import find_records
+from processors.drafts.sample import Bounds, Sample, Source, gather, type_keys
 from processors.drafts.schema_draft import MAX_FIELDS, MIN_RECORDS, SURE_RECORDS, Draft, as_json, draft, propose
 
 UUID_TEXT = "12345678-1234-5678-1234-567812345678"
@@ -255,7 +256,7 @@ def test_record_that_no_schema_can_hold_is_left_out() -> None:
 )
 def test_where_documents_keep_their_records(text: str, records: int, path: tuple[str, ...]) -> None:
     """An array, the type's own key, the one array that the document is there for; else it is one record."""
-    found = find(text.encode(), False, KEYS)
+    found = find_records(text.encode(), False, KEYS)
     assert (len(found.records), found.path) == (records, path)
     sample = Sample(records=found.records, root=".".join(path) or None)
     assert loaded(draft(sample, "things"), text.encode()) == records
@@ -264,16 +265,16 @@ def test_where_documents_keep_their_records(text: str, records: int, path: tuple
 def test_root_can_be_chosen() -> None:
     """A person who knows better says where the records are, or that each document is one."""
     text = b'{"id": 7, "rows": [{"a": 1}, {"a": 2}]}'
-    assert len(find(text, False, KEYS, root="rows").records) == 2
-    assert len(find(b'{"rows": [{"a": 1}, {"a": 2}]}', False, KEYS, root="").records) == 1
+    assert len(find_records(text, False, KEYS, root="rows").records) == 2
+    assert len(find_records(b'{"rows": [{"a": 1}, {"a": 2}]}', False, KEYS, root="").records) == 1
     with pytest.raises(FileRefused, match="no array under"):
-        find(text, False, KEYS, root="id")
+        find_records(text, False, KEYS, root="id")
 
 
 def test_key_of_the_type_inside_of_records_too() -> None:
     """Where records themselves have a key that names the type, the draft says where they are."""
     text = b'{"things": [{"things": 1}, {"things": 2}]}'
-    found = find(text, False, KEYS)
+    found = find_records(text, False, KEYS)
     assert loaded(draft(Sample(records=found.records, root="things"), "things"), text) == 2
 
 
@@ -402,7 +403,7 @@ def test_draft_loads_every_record_that_it_was_drafted_from(records: list[dict[st
     document: Any = {"array": records, "root": {"items": records}, "own": {"things": records}}.get(shape)
     lines = "\n".join(json.dumps(record) for record in records)
     data = (lines if shape == "lines" else json.dumps(document)).encode()
-    found = find(data, shape == "lines", KEYS, root="items" if shape == "root" else None)
+    found = find_records(data, shape == "lines", KEYS, root="items" if shape == "root" else None)
     made = draft(Sample(records=found.records, root=".".join(found.path) or None), "things")
     if made.raw is None:
         assert not any(key.isprintable() and '"' not in key and "\\" not in key for record in records for key in record)
