@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
 
     from processors.load.load_task import SourceInput
-    from processors.rewrite.rewriter import Rows
+    from processors.rewrite.which_rows import Rows
 
 _SOURCE, _FILE, _NUMBER, _BATCH = LINEAGE
 _VALUE_CHARACTERS = 60  # of a key's value, in a message

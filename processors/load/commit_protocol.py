@@ -48,7 +48,7 @@ from metadata.ids import new_id
 from metadata.ledger.batch_receipt import Receipt
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
-from metadata.operations.undo import Operations
+from metadata.operations.undo import UndoLedger
 from metadata.outage import Outage
 from metadata.retry_policy import Destination, policy_for
 from metadata.settings import Settings
@@ -135,7 +135,7 @@ class MicroBatches:
         self.pause = pause
         self.settler = Settler(self.ledger, settings.folders, clock, self._while_world_is_away)
         self.receipts = Receipts(lake)
-        self.operations = self.outage.patient(Operations(ledger.database, clock))
+        self.operations = self.outage.patient(UndoLedger(ledger.database, clock))
         self.rewriter = Rewriter(settings, lake, runner, clock, pause)
         self.decoding = Decoding(settings, self.ledger, lake, runner, clock)
         self.committer = Committer(self.ledger, lake, self.operations, self.rewriter, self._while_world_is_away)

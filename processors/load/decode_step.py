@@ -20,7 +20,7 @@ from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake, TableHandle
 from processors.load.load_task import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
-from processors.rewrite.rewriter import LoadedRows
+from processors.rewrite.which_rows import LoadedRows
 from processors.spark.spark_runner import Runner
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ def _parse(spec: str, unknown: dict[str, SeenKey]) -> tuple[str, str | None, str
 
 
 def _values(app: App, kind: FileType, key: str) -> list[bytes]:
-    from processors.change.backfill import rescued_values
+    from processors.change.rescued_values import rescued_values
 
     return rescued_values(app.lake(), kind.table_name, key, _VALUES)
 

@@ -116,8 +116,8 @@ class Walkers:
         """Undos, replays, discards and backfills that are not over, oldest first."""
         rows = [
             *self.undo.operations.unsettled(),
-            *self.replay.replays.unsettled(),
-            *self.backfill.backfills.unsettled(),
+            *self.replay.operations.unsettled(),
+            *self.backfill.operations.unsettled(),
         ]
         return sorted(rows, key=lambda row: row.id)
 

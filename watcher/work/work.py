@@ -17,7 +17,7 @@ from metadata.files.moves import sweep
 from metadata.files.names import parse_name
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.operations.backfill import Backfills
+from metadata.operations.backfill import BackfillLedger
 from metadata.outage import Outage
 from metadata.registry.drafts import Drafts
 from metadata.registry.registry import RegistrySnapshot
@@ -66,8 +66,7 @@ class Work:
         rewriter, settler = self.microbatches.rewriter, self.microbatches.settler
         self.undo = Undo(app.ledger, app.lake(), rewriter, settler, self.intake.lock, self.receipts, self.outage)
         self.replay = Replay(app.settings, app.ledger, app.lake(), rewriter, self.outage, self.receipts)
-        backfills = self.outage.patient(Backfills(app.database, app.clock))
-        self.backfill = Backfill(backfills, app.lake(), rewriter, app.runner, app.clock)
+        self.backfill = Backfill(BackfillLedger(app.database, app.clock), app.lake(), rewriter, self.outage)
         self.walkers = Walkers(self.undo, self.replay, self.backfill)
         self._broken: dict[str, tuple[str, ...]] = {}
 
