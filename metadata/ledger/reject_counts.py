@@ -5,7 +5,7 @@ Both are written within the transactions of Prepare and Record, and again when a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,20 +15,8 @@ from sqlalchemy.orm import Session
 from metadata.database.models import BatchFile, Reject, ReplayRecord, SourceFile, UnknownField
 from metadata.ledger.values import RejectReason, UnknownKey
 
-MOST_REASONS = 50  # groups kept of one file; the rest becomes one more
-OTHER = "other"
 MOST_UNKNOWN = 1000  # keys kept of one type: a producer may make up a new one for each record
 _NAME_LENGTH = 255  # of the columns that hold keys and fields
-
-
-def bounded(reasons: Sequence[RejectReason]) -> tuple[RejectReason, ...]:
-    """The most frequent reasons of one file, which come first, and all others as one of the code OTHER."""
-    most, rest = tuple(reasons[:MOST_REASONS]), reasons[MOST_REASONS:]
-    if not rest:
-        return most
-    first = min(rest, key=lambda reason: reason.first_record_no)
-    records = sum(reason.records for reason in rest)
-    return (*most, RejectReason(OTHER, "", records, first.first_record_no, first.message))
 
 
 def note_reasons(session: Session, batch_id: str, reasons: Mapping[str, Iterable[RejectReason]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,20 @@ class RejectReason:
     records: int
     first_record_no: int
     message: str  #: of the first of them
+
+
+MOST_REASONS = 50  # groups kept of one file; the rest becomes one more
+OTHER = "other"
+
+
+def bounded(reasons: Sequence[RejectReason]) -> tuple[RejectReason, ...]:
+    """The most frequent reasons of one file, which come first, and all others as one of the code OTHER."""
+    most, rest = tuple(reasons[:MOST_REASONS]), reasons[MOST_REASONS:]
+    if not rest:
+        return most
+    first = min(rest, key=lambda reason: reason.first_record_no)
+    records = sum(reason.records for reason in rest)
+    return (*most, RejectReason(OTHER, "", records, first.first_record_no, first.message))
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ from metadata.operations.backfill import Backfills
 from metadata.operations.undo import RemovedPart
 from metadata.types.definition import RESCUED, Definition, Field, FileType
 from processors.decode.decoder import Decoder
-from processors.lake.lake import Lake, TableHandle
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
 from processors.rewrite.rewriter import FEW_BYTES, Rest, Rewriter, bins, days_in, partition_of, write_data_files
 
 if TYPE_CHECKING:

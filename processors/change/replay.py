@@ -55,8 +55,8 @@ from processors.decode.decoder import Decoder, decompress
 from processors.decode.known_keys import KnownKeys, existing_filter, known_keys
 from processors.decode.records import RecordReader
 from processors.lake.data_files import Output, floor_time
-from processors.lake.lake import Lake, LandingState
-from processors.lake.landing import derived_snapshot_id
+from processors.lake.lake import Lake
+from processors.lake.landing import LandingState, derived_snapshot_id
 from processors.lake.quarantine_table import TABLE, raw_of
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import KeyedRows, Rest, Rewriter

@@ -25,7 +25,7 @@ from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform
 from metadata.errors import Fatal, WorldFault
 from metadata.files.os_errors import world_code
 from metadata.types.definition import DATE_COLUMN
-from processors.lake.lake import TableHandle
+from processors.lake.handle import TableHandle
 
 _MIB = 1024 * 1024
 _DATA_FILE_BYTES = 128 * _MIB  # of Arrow columns, which are 10 to 20 MB of Parquet

@@ -19,7 +19,9 @@ from metadata.ledger.ledger import Ledger
 from metadata.operations.undo import Operations
 from processors.change.undo import check_rows, find_rest, prepare, rows_in
 from processors.lake import quarantine_table as quarantine
-from processors.lake.lake import BATCH_ID, Lake, LandingState
+from processors.lake.commits import BATCH_ID
+from processors.lake.lake import Lake
+from processors.lake.landing import LandingState
 from processors.rewrite.rewriter import LoadedRows, Rest, Rewriter
 
 if TYPE_CHECKING:

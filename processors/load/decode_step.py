@@ -17,7 +17,8 @@ from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
 from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
-from processors.lake.lake import Lake, TableHandle
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
 from processors.load.load_task import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
 from processors.rewrite.rewriter import LoadedRows
 from processors.spark.spark_runner import Runner

@@ -24,14 +24,14 @@ import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
 
 from metadata.errors import Fatal, FileRefused, WorldFault
-from metadata.ledger.reject_counts import bounded
-from metadata.ledger.values import FileOutcome, WrittenFile
+from metadata.ledger.values import FileOutcome, WrittenFile, bounded
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
 from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
 from processors.decode.file_rejects import RejectLimits
 from processors.decode.known_keys import KnownKeys, known_keys
 from processors.lake.data_files import Output, floor_time
-from processors.lake.lake import TableHandle, reading
+from processors.lake.handle import TableHandle
+from processors.lake.our_faults import reading
 from processors.lake.quarantine_table import COLUMNS as QUARANTINE_COLUMNS
 from processors.lake.quarantine_table import record_batch as quarantine_rows
 

@@ -32,7 +32,8 @@ from metadata.errors import UsageError
 from metadata.ledger.ledger import Ledger
 from metadata.types.definition import Definition, FileType, SummaryConfig
 from processors.decode.schema import iceberg_schema
-from processors.lake.lake import Lake, TableHandle
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
 from processors.lake.table_evolution import former_names
 
 if TYPE_CHECKING:

@@ -34,7 +34,8 @@ from metadata.retry_policy import policy_for
 from metadata.settings import Settings
 from metadata.types.definition import LINEAGE, FileType
 from processors.lake.data_files import PathKey
-from processors.lake.lake import Lake, TableHandle
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

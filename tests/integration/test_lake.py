@@ -24,8 +24,9 @@ from pyiceberg.types import DateType, LongType, NestedField, StringType, StructT
 from metadata.errors import BatchFault, TypeStopped, WorldFault
 from metadata.settings import Settings
 from processors.lake import lake as lake_module
-from processors.lake.lake import Lake, LandingState, TableHandle
-from processors.lake.landing import derived_snapshot_id
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
+from processors.lake.landing import LandingState, derived_snapshot_id
 
 NAME = "raw_data.events"
 DAY = date(2026, 1, 15)
@@ -314,7 +315,7 @@ def test_a_locked_catalog_is_the_worlds_fault(
     lake: Lake, table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another program holds SQLite's lock beyond the busy timeout: nothing landed, and the next call lands it."""
-    monkeypatch.setattr(lake_module, "_BUSY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(lake_module, "BUSY_TIMEOUT_SECONDS", 0.1)
     batch_id = batch_id_at(0)
     data_files = write(lake, batch_id)
     hurried = Lake(settings_in(tmp_path))

@@ -15,8 +15,7 @@ from metadata.database.states import FileState, FlushReason
 from metadata.errors import Fatal, WorldFault
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from metadata.ledger.reject_counts import bounded
-from metadata.ledger.values import Arrival, FileOutcome, Plan, RejectReason, UnknownKey, WrittenFile
+from metadata.ledger.values import Arrival, FileOutcome, Plan, RejectReason, UnknownKey, WrittenFile, bounded
 from metadata.settings import Settings
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

@@ -19,7 +19,8 @@ from metadata.errors import ConfigurationError, UnknownOutcome
 from metadata.ledger.ledger import Ledger
 from metadata.operations.undo import Operations
 from metadata.settings import Settings
-from processors.lake.lake import BATCH_ID, OPERATION, Lake
+from processors.lake.commits import BATCH_ID, OPERATION
+from processors.lake.lake import Lake
 from processors.load.commit_protocol import MicroBatches
 from processors.load.move_step import Settler
 from processors.rewrite.rewriter import Rewriter

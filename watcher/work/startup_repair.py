@@ -20,7 +20,7 @@ from metadata.types.definition import FileType
 from processors.change.backfill import Backfill
 from processors.change.replay import Replay
 from processors.change.undo import Undo
-from processors.lake.lake import LandingState
+from processors.lake.landing import LandingState
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import BatchResult, MicroBatches
 from processors.receipts.batches import forgotten
