@@ -54,7 +54,7 @@ from processors.change.undo import summary_table, time_field
 from processors.decode.decoder import Decoder, decompress
 from processors.decode.known_keys import KnownKeys, existing_filter, known_keys
 from processors.decode.records import RecordReader
-from processors.lake.data_files import Output, floor_time
+from processors.lake.data_files import Output, TaskName, floor_time
 from processors.lake.lake import Lake
 from processors.lake.landing import LandingState, derived_snapshot_id
 from processors.lake.quarantine_table import TABLE, raw_of
@@ -339,7 +339,7 @@ class Replay:
             )
         ]
         batch = pa.record_batch([*found.columns, *origin, rescued], names=names)
-        output = Output(self.lake.handle(table), names, batch_id=operation_id, attempt=1, task=0)
+        output = Output(self.lake.handle(table), names, TaskName(operation_id, 1, 0))
         try:
             for day, part in _by_day(batch):
                 output.add(day, part)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
     from pyiceberg.table.metadata import TableMetadata
 
-    from processors.load.load_task import SourceInput
+    from processors.load.read_source import SourceInput
     from processors.rewrite.rewriter import Rows
 
 _SOURCE, _FILE, _NUMBER, _BATCH = LINEAGE

@@ -17,15 +17,16 @@ from metadata.settings import Settings
 from metadata.types.definition import Definition, FileType
 from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
+from processors.lake.data_files import TaskName
 from processors.lake.handle import TableHandle
 from processors.lake.lake import Lake
-from processors.load.load_task import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
+from processors.load.load_task import ExistingRows, Quarantine, WriteJob, cut_tasks, load_files
+from processors.load.read_source import SourceInput
 from processors.rewrite.rewriter import LoadedRows
 from processors.spark.spark_runner import Runner
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
-    from pyiceberg.table import FileScanTask
 
 
 @dataclass
@@ -63,13 +64,11 @@ class Decoding:
         keys = tuple(dict.fromkeys([kind.name, kind.table_name.split(".")[-1], *kind.patterns]))
         summary = kind.config.summary
         inputs = [_input(file) for file in files]
-        existing, replaced = self._existing(kind, batch, inputs)
+        existing = self._existing(kind, batch, inputs)
         tasks = cut_tasks(inputs, runner.parallelism if existing is None else 1)
         jobs = [
             WriteJob(
-                batch_id=batch.id,
-                attempt=attempt,
-                task=number,
+                name=TaskName(batch.id, attempt, number),
                 handle=handle,
                 quarantine=into,
                 definition=definition,
@@ -79,7 +78,6 @@ class Decoding:
                 time_field=summary.time if summary else None,
                 max_decoded_bytes=self.settings.max_file_bytes,
                 existing=existing,
-                replaced=replaced,
             )
             for number, task in enumerate(tasks)
         ]
@@ -100,16 +98,14 @@ class Decoding:
             set().union(*(result.days for result in results)),
         )
 
-    def _existing(
-        self, kind: FileType, batch: Batch, inputs: Sequence[SourceInput]
-    ) -> tuple[tuple[FileScanTask, ...] | None, LoadedRows | None]:
-        """Data files that hold keys which are there already, None without dedupe; and loads that do not count."""
+    def _existing(self, kind: FileType, batch: Batch, inputs: Sequence[SourceInput]) -> ExistingRows | None:
+        """The rows whose keys are there already, and loads among them that do not count; None without dedupe."""
         if kind.config.dedupe is None:
-            return None, None
+            return None
         days = existing_filter(kind.config, {source.day for source in inputs})
         tasks = tuple(self.lake.scan_tasks(kind.table_name, days))
         replacement = self.ledger.replacement(batch.id)
-        return tasks, LoadedRows.from_files(replacement[1]) if replacement else None
+        return ExistingRows(tasks, LoadedRows.from_files(replacement[1]) if replacement else None)
 
     def _into(self, kind: FileType, batch: Batch) -> Quarantine:
         if self._quarantine is None:
