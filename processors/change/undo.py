@@ -31,8 +31,11 @@ from pathlib import Path
 from metadata.clock import Clock
 from metadata.database.models import Batch, Operation, SourceFile
 from metadata.database.states import BatchState, FileState
-from metadata.errors import LemonadeError, TypeStopped, WorldFault
-from metadata.files.folders import move, name_with_id
+from metadata.errors import LemonadeError, TypeStopped
+from metadata.files.digest import holds
+from metadata.files.ends import find_moved
+from metadata.files.folders import move
+from metadata.files.os_errors import world_fault
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
@@ -42,7 +45,7 @@ from metadata.types.definition import FileType
 from processors.lake.lake import Lake
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE
-from processors.load.move_step import Settler, holds
+from processors.load.move_step import Settler
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import LoadedRows, Rest, Rewriter
 
@@ -256,9 +259,8 @@ class Undo:
             except FileNotFoundError:
                 moved = self._brought_back_before(file, folder)
             except OSError as error:
-                raise WorldFault(
-                    f"moving {source} to {folder}: {error.strerror}; check the folder's permissions and free space",
-                    code="folder_away",
+                raise world_fault(
+                    f"moving {source} to {folder}", error, "check the folder's permissions and free space"
                 ) from error
             if moved is not None:
                 self.ledger.set_path(file.id, str(moved))
@@ -277,10 +279,12 @@ class Undo:
 
     def _brought_back_before(self, file: SourceFile, folder: Path) -> Path | None:
         """Where a process that died right after the rename has put the file."""
-        for name in (name_with_id(file.name, file.id), file.name):
-            if holds(folder / name, file) and not self.ledger.known_among([str(folder / name)]):
-                return folder / name
-        return None
+        return find_moved(
+            [folder],
+            file.name,
+            file.id,
+            lambda path: holds(path, file.digest) and not self.ledger.known_among([str(path)]),
+        )
 
 
 def time_field(kind: FileType | None) -> str | None:
