@@ -39,6 +39,7 @@ from metadata.ids import new_id
 from metadata.logs import Event, get_logger
 from metadata.operations.backfill import Backfills
 from metadata.operations.undo import RemovedPart
+from metadata.outage import Outage
 from metadata.types.definition import RESCUED, Definition, Field, FileType
 from processors.decode.decoder import Decoder
 from processors.lake.handle import TableHandle
@@ -106,13 +107,20 @@ class Backfill:
     """Runs the protocol."""
 
     def __init__(
-        self, backfills: Backfills, lake: Lake, rewriter: Rewriter, runner: Callable[[], Runner], clock: Clock
+        self,
+        backfills: Backfills,
+        lake: Lake,
+        rewriter: Rewriter,
+        runner: Callable[[], Runner],
+        clock: Clock,
+        outage: Outage,
     ) -> None:
         self.backfills = backfills
         self.lake = lake
         self.rewriter = rewriter
         self.runner = runner
         self.clock = clock
+        self.outage = outage
 
     def fill(self, kind: FileType) -> BackfillResult:
         """Take what was rescued of a type's rows into its columns.
@@ -122,22 +130,26 @@ class Backfill:
         """
         # 1. Plan
         operation_id = new_id(self.clock)
-        self.backfills.plan(
-            operation_id, file_type=kind.name, table_name=kind.table_name, schema_version=kind.schema_version
+        self.outage.wait_out(
+            self.backfills.plan,
+            operation_id,
+            file_type=kind.name,
+            table_name=kind.table_name,
+            schema_version=kind.schema_version,
         )
         # 2. Write
         try:
             filled = self._write(kind)
         except LemonadeError as error:
-            self.backfills.abandon(operation_id, error.message)
+            self.outage.wait_out(self.backfills.abandon, operation_id, error.message)
             raise
         return self._go_on(operation_id, kind, filled)
 
     def resume(self, operation: Operation, kind: FileType | None) -> BackfillResult:
         """Walk an unsettled backfill of an earlier process to its end, from the step it had reached."""
         if operation.state == BatchState.PLANNED:
-            self.backfills.abandon(operation.id, "the process ended before Prepare")
-            return _result(self.backfills.get(operation.id))
+            self.outage.wait_out(self.backfills.abandon, operation.id, "the process ended before Prepare")
+            return _result(self.outage.wait_out(self.backfills.get, operation.id))
         if operation.state == BatchState.COMMITTED:
             return self._settle(operation.id)
         snapshot_id = self.landed(operation)
@@ -214,7 +226,8 @@ class Backfill:
         for _, each in filled:
             values.update(each.values)
             left.update(each.left)
-        self.backfills.prepare(
+        self.outage.wait_out(
+            self.backfills.prepare,
             operation_id,
             RemovedPart(
                 [each.file_path for each in rest.removed],
@@ -232,12 +245,12 @@ class Backfill:
         # 5. Record
         summary = kind.config.summary if kind else None
         table = f"summary.{summary.table}" if summary else None
-        self.backfills.record(operation_id, snapshot_id=snapshot_id, summary_table=table)
+        self.outage.wait_out(self.backfills.record, operation_id, snapshot_id=snapshot_id, summary_table=table)
         return self._settle(operation_id)
 
     def _settle(self, operation_id: str) -> BackfillResult:
         # 6. Settle
-        result = _result(self.backfills.settle(operation_id))
+        result = _result(self.outage.wait_out(self.backfills.settle, operation_id))
         log.info(
             Event.BACKFILL_SETTLED,
             operation_id=operation_id,

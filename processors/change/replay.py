@@ -193,7 +193,7 @@ class Replay:
             return taken
         if operation.state == BatchState.COMMITTED:
             return self._settle(operation.id, taken)
-        self._patiently(lambda: self.receipts.write(operation.id))
+        self.outage.wait_out(self.receipts.write, operation.id)
         if operation.added_rows and not self._has_landed(operation):
             data_files = self.lake.described(operation.table_name, operation.added_paths or [])
             self._commit_table(operation.id, operation.table_name, operation.file_type, data_files, kind)
@@ -369,7 +369,7 @@ class Replay:
 
     def _prepare(self, operation_id: str, reserved: Sequence[RecordKey], passed: _Passed, rest: Rest) -> None:
         kept = set(passed.keys)
-        self._patiently(
+        self.outage.wait_out(
             lambda: self.replays.prepare(
                 operation_id,
                 released=[key for key in reserved if key not in kept],
@@ -379,7 +379,7 @@ class Replay:
                 event_days=passed.days,
             )
         )
-        self._patiently(lambda: self.receipts.write(operation_id))
+        self.outage.wait_out(self.receipts.write, operation_id)
 
     def _commit_table(
         self,
@@ -409,7 +409,7 @@ class Replay:
         append: Sequence[DataFile],
         name: str,
     ) -> None:
-        self._patiently(
+        self.outage.wait_out(
             lambda: self.rewriter.commit(
                 table_name,
                 self.replays.get(operation_id).kind,
@@ -444,7 +444,7 @@ class Replay:
         # 5. Record
         operation = self.replays.get(operation_id)
         in_table, in_quarantine = operation.added_rows, operation.quarantine_rows
-        self._patiently(
+        self.outage.wait_out(
             lambda: self.replays.record(
                 operation_id,
                 snapshot_id=derived_snapshot_id(operation_id, operation.table_name) if in_table else None,
@@ -456,8 +456,8 @@ class Replay:
 
     def _settle(self, operation_id: str, taken: Taken) -> Taken:
         # 6. Settle
-        self._patiently(lambda: self.receipts.write(operation_id, is_over=True))
-        self._patiently(lambda: self.replays.settle(operation_id))
+        self.outage.wait_out(self.receipts.write, operation_id, is_over=True)
+        self.outage.wait_out(self.replays.settle, operation_id)
         operation = self.replays.get(operation_id)
         taken.operation_id, taken.state = operation_id, operation.state
         taken.done = operation.quarantine_rows or 0
@@ -477,9 +477,6 @@ class Replay:
             quarantine_snapshot_id=operation.quarantine_snapshot_id,
         )
         return taken
-
-    def _patiently(self, action: Callable[[], R]) -> R:
-        return self.outage.wait_out(action)
 
 
 @dataclass

@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from metadata.clock import Clock
@@ -94,7 +93,7 @@ class Undo:
         self.claiming = claiming
         self.receipts = receipts
         self.outage = outage
-        self.operations = outage.patient(Operations(ledger.database, ledger.clock))
+        self.operations = Operations(ledger.database, ledger.clock)
 
     def undo(self, files: Sequence[SourceFile], batch: Batch, kind: FileType | None, *, whole: bool) -> UndoResult:
         """Undo loaded `files` of `batch`; `whole` says that no other file of it is loaded.
@@ -104,7 +103,8 @@ class Undo:
         away; when it drains meanwhile (WorldFault), the next start goes on, or the next undo.
         """
         # 1. Plan
-        operation = self.operations.plan(
+        operation = self.outage.wait_out(
+            self.operations.plan,
             new_id(self.clock),
             file_type=batch.file_type,
             table_name=batch.table_name,
@@ -115,7 +115,7 @@ class Undo:
         try:
             rests = {name: self._write(name, operation, files, kind) for name in (operation.table_name, TABLE)}
         except LemonadeError as error:
-            self.operations.abandon(operation.id, error.message)
+            self.outage.wait_out(self.operations.abandon, operation.id, error.message)
             log.warning(Event.UNDO_ABANDONED, operation_id=operation.id, code=error.code, error=error.message)
             raise
         return self._prepare_and_go_on(operation, files, kind, rests)
@@ -123,12 +123,12 @@ class Undo:
     def resume(self, operation: Operation, kind: FileType | None) -> UndoResult:
         """Walk an unsettled undo of an earlier process to its end, from the step it had reached."""
         if operation.state == BatchState.PLANNED:
-            self.operations.abandon(operation.id, "the process ended before Prepare")
+            self.outage.wait_out(self.operations.abandon, operation.id, "the process ended before Prepare")
             log.info(Event.UNDO_ABANDONED, operation_id=operation.id, file_type=operation.file_type)
-            return _result(self.operations.get(operation.id))
+            return _result(self.outage.wait_out(self.operations.get, operation.id))
         if operation.state == BatchState.COMMITTED:
             return self._settle(operation.id)
-        files = self.operations.files(operation)
+        files = self.outage.wait_out(self.operations.files, operation)
         rests: dict[str, Rest] = {}
         for name, rows in ((operation.table_name, operation.removed_rows), (TABLE, operation.quarantine_rows)):
             if not rows or self.lake.operation_landed(name, operation.id) is not None:
@@ -155,7 +155,8 @@ class Undo:
     def _find(self, table_name: str, operation: Operation, files: Sequence[SourceFile], kind: FileType | None) -> Rest:
         batch_id = operation.batch_id
         loaded = LoadedRows.from_files(files) if batch_id is None else LoadedRows.from_batch(batch_id)
-        return find_rest(self.operations, self.rewriter, table_name, files, loaded, time_field(kind))
+        days = self.outage.wait_out(self.operations.days_of, files)
+        return find_rest(self.rewriter, table_name, files, loaded, time_field(kind), days)
 
     def _prepare_and_go_on(
         self, operation: Operation, files: Sequence[SourceFile], kind: FileType | None, rests: dict[str, Rest]
@@ -170,8 +171,8 @@ class Undo:
         return self._finish(operation.id, kind)
 
     def _prepare(self, operation: Operation, rests: dict[str, Rest]) -> None:
-        prepare(self.operations, operation.id, rests.get(operation.table_name), rests.get(TABLE))
-        self.outage.wait_out(lambda: self.receipts.write(operation.id))
+        self.outage.wait_out(prepare, self.operations, operation.id, rests.get(operation.table_name), rests.get(TABLE))
+        self.outage.wait_out(self.receipts.write, operation.id)
 
     def _commit(
         self,
@@ -202,9 +203,10 @@ class Undo:
 
     def _finish(self, operation_id: str, kind: FileType | None) -> UndoResult:
         # 5. Record
-        operation = self.operations.get(operation_id)
+        operation = self.outage.wait_out(self.operations.get, operation_id)
         rows = operation.removed_rows, operation.quarantine_rows
-        self.operations.record(
+        self.outage.wait_out(
+            self.operations.record,
             operation_id,
             snapshot_id=self._snapshot(operation.table_name, operation_id) if rows[0] else None,
             quarantine_snapshot_id=self._snapshot(TABLE, operation_id) if rows[1] else None,
@@ -217,17 +219,17 @@ class Undo:
 
     def _settle(self, operation_id: str) -> UndoResult:
         # 6. Settle
-        operation = self.operations.get(operation_id)
-        files = [file for file in self.operations.files(operation) if file.state == FileState.UNDONE]
-        self.settler.settle_files(files)
+        operation = self.outage.wait_out(self.operations.get, operation_id)
+        files = self.outage.wait_out(self.operations.files, operation)
+        self.settler.settle_files([file for file in files if file.state == FileState.UNDONE])
         back = [
             file
-            for file in self.operations.replaced_by(operation.file_ids)
-            if file.state == FileState.CLAIMED and self.outage.wait_out(partial(self._bring_back, file))
+            for file in self.outage.wait_out(self.operations.replaced_by, operation.file_ids)
+            if file.state == FileState.CLAIMED and self.outage.wait_out(self._bring_back, file)
         ]
         self.receipts.write(operation_id, is_over=True)
-        self.operations.settle(operation_id)
-        result = _result(self.operations.get(operation_id))
+        self.outage.wait_out(self.operations.settle, operation_id)
+        result = _result(self.outage.wait_out(self.operations.get, operation_id))
         result.returned = [file.id for file in back]
         log.info(
             Event.UNDO_SETTLED,
@@ -305,22 +307,23 @@ def rows_in(table_name: str, files: Iterable[SourceFile]) -> int:
 
 
 def find_rest(
-    operations: Operations,
     rewriter: Rewriter,
     table_name: str,
     files: Sequence[SourceFile],
     loaded: LoadedRows,
     time_field: str | None,
+    batch_days: Iterable[str],
 ) -> Rest:
     """What takes the rows of `files` out of their type's table or out of the quarantine; nothing where they have none.
 
+    `batch_days` are those that their batches have touched, of the field `time_field`.
     Data files that hold others too are written again. Whether it finds as many as the ledger says, `check_rows` asks.
     """
     if not rows_in(table_name, files):
         return Rest([], [], 0, set())
     if table_name == TABLE:
         return rewriter.write(TABLE, loaded, time_field=None, batch_days=())
-    return rewriter.write(table_name, loaded, time_field=time_field, batch_days=operations.days_of(files))
+    return rewriter.write(table_name, loaded, time_field=time_field, batch_days=batch_days)
 
 
 def prepare(operations: Operations, operation_id: str, rest: Rest | None, quarantine: Rest | None = None) -> None:

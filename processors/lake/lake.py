@@ -161,7 +161,7 @@ class Lake:
 
     def ensure_type_table(self, kind: FileType) -> Table:
         """A file type's table as its schema is now; raises as `ensure_table`, and TypeStopped without a schema."""
-        definition = _definition_of(kind)
+        definition = definition_of(kind)
         return self.ensure_table(
             kind.table_name,
             iceberg_schema(definition),
@@ -379,7 +379,8 @@ def _evolution(
     return change
 
 
-def _definition_of(kind: FileType) -> Definition:
+def definition_of(kind: FileType) -> Definition:
+    """Its schema; TypeStopped when it has none."""
     if kind.definition is None:
         raise TypeStopped(f"loading files of {kind.name}: it has no schema; run: lemonade types update")
     return kind.definition

@@ -14,12 +14,12 @@ from metadata.files.names import parse_name
 from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import FileOutcome, WrittenFile
 from metadata.settings import Settings
-from metadata.types.definition import Definition, FileType
+from metadata.types.definition import FileType
 from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
 from processors.lake.data_files import TaskName
 from processors.lake.handle import TableHandle
-from processors.lake.lake import Lake
+from processors.lake.lake import Lake, definition_of
 from processors.load.load_task import ExistingRows, Quarantine, WriteJob, cut_tasks, load_files
 from processors.load.read_source import SourceInput
 from processors.rewrite.rewriter import LoadedRows
@@ -53,7 +53,7 @@ class Decoding:
         self.clock = clock
         self._quarantine: TableHandle | None = None
 
-    def decode(self, kind: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]) -> DecodedBatch:
+    def decode(self, kind: FileType, batch: Batch, files: Sequence[SourceFile]) -> DecodedBatch:
         """One attempt. Raises WorldFault, BatchFault as tasks do, TypeStopped when a table needs a person, Fatal."""
         attempt = self.ledger.count_attempt(batch.id)
         runner = self.runner()
@@ -71,7 +71,7 @@ class Decoding:
                 name=TaskName(batch.id, attempt, number),
                 handle=handle,
                 quarantine=into,
-                definition=definition,
+                definition=definition_of(kind),
                 config=kind.config,
                 keys=keys,
                 inputs=task,
@@ -83,10 +83,9 @@ class Decoding:
         ]
         try:
             results = runner.run(load_files, jobs, label=f"{kind.name} {batch.id}")
-        except WorldFault as fault:  # on a full disk what the other tasks wrote would be in the way of the next attempt
+        except WorldFault:  # on a full disk what the other tasks wrote would be in the way of the next attempt
             for name in (kind.table_name, quarantine.TABLE):
                 self.lake.discard(name, batch.id)
-            self.ledger.note_error(batch.id, fault.message)
             raise
         outcomes = [outcome for result in results for outcome in result.outcomes]
         _check_books(batch.id, files, outcomes)

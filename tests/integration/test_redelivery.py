@@ -21,7 +21,7 @@ from metadata.operations.undo import Operations
 from metadata.settings import Settings
 from processors.lake.commits import BATCH_ID, OPERATION
 from processors.lake.lake import Lake
-from processors.load.commit_protocol import MicroBatches
+from processors.load.decode_step import Decoding
 from processors.load.move_step import Settler
 from processors.rewrite.rewriter import Rewriter
 from watcher.verbs.do import do
@@ -246,7 +246,7 @@ class Died(BaseException):
 
 STEPS: dict[str, tuple[type, str]] = {
     "plan": (Ledger, "plan"),
-    "decode": (MicroBatches, "_decode"),
+    "decode": (Decoding, "decode"),
     "rewrite": (Rewriter, "write"),
     "prepare of the operation": (Operations, "prepare"),
     "prepare": (Ledger, "prepare"),
