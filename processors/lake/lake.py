@@ -29,7 +29,8 @@ from sqlalchemy import Engine, event, make_url, text
 
 from metadata.errors import TypeStopped, WorldFault
 from metadata.settings import Settings
-from metadata.types.definition import Definition, FileType
+from metadata.types.config import RAW_NAMESPACE, SUMMARY_NAMESPACE
+from metadata.types.file_type import FileType
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import commits
 from processors.lake.commits import Commit
@@ -41,7 +42,7 @@ from processors.lake.parquet_properties import PARQUET_PROPERTIES, partition_bou
 from processors.lake.table_evolution import Evolution, FormerNames, apply, evolution, former_names, version_property
 
 CATALOG_NAME = "lemonade"  # a SQL catalog keys its entries by this name: another one shows an empty lake
-NAMESPACES = ("raw_data", "summary", "quarantine")
+NAMESPACES = (RAW_NAMESPACE, SUMMARY_NAMESPACE, "quarantine")
 BUSY_TIMEOUT_SECONDS = 10  # of a catalog in SQLite
 
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -161,7 +162,7 @@ class Lake:
 
     def ensure_type_table(self, kind: FileType) -> Table:
         """A file type's table as its schema is now; raises as `ensure_table`, and TypeStopped without a schema."""
-        definition = definition_of(kind)
+        definition = kind.schema_or_stop("loading files")
         return self.ensure_table(
             kind.table_name,
             iceberg_schema(definition),
@@ -377,10 +378,3 @@ def _evolution(
             code="table_mismatch",
         )
     return change
-
-
-def definition_of(kind: FileType) -> Definition:
-    """Its schema; TypeStopped when it has none."""
-    if kind.definition is None:
-        raise TypeStopped(f"loading files of {kind.name}: it has no schema; run: lemonade types update")
-    return kind.definition

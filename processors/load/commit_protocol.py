@@ -47,13 +47,12 @@ from metadata.ids import new_id
 from metadata.ledger.batch_receipt import Receipt
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
-from metadata.operations.undo import Operations
+from metadata.operations.undo import UndoLedger
 from metadata.outage import Outage
 from metadata.retry_policy import Destination, policy_for
 from metadata.settings import Settings
-from metadata.types.definition import FileType
-from processors.change.undo import time_field
-from processors.lake.lake import Lake, definition_of
+from metadata.types.file_type import FileType
+from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_step import Committer, Prepared, TablePart
 from processors.load.decode_step import DecodedBatch, Decoding
@@ -151,7 +150,7 @@ class MicroBatches:
         self.receipts = Receipts(lake)
         self.rewriter = Rewriter(settings, lake, runner, clock, outage.pause)
         self.decoding = Decoding(settings, ledger, lake, runner, clock)
-        self.committer = Committer(ledger, lake, Operations(ledger.database, clock), self.rewriter, outage)
+        self.committer = Committer(ledger, lake, UndoLedger(ledger.database, clock), self.rewriter, outage)
 
     def begin(
         self,
@@ -169,7 +168,7 @@ class MicroBatches:
         watch = Stopwatch(self.clock)
         # 1. Plan
         batch_id = new_id(self.clock)
-        definition_of(kind)
+        kind.schema_or_stop("loading files")
         plan = self.outage.wait_out(
             self.ledger.plan,
             batch_id,
@@ -327,13 +326,12 @@ class MicroBatches:
     ) -> BatchResult:
         """The end of a batch that is in its tables; `kind` None: no days are marked for a summary."""
         # 5. Record
-        summary = kind.config.summary if kind else None
         self.outage.wait_out(
             self.ledger.record,
             batch.id,
             snapshot_id=prepared.table.snapshot_id,
             quarantine_snapshot_id=prepared.quarantine.snapshot_id,
-            summary_table=f"summary.{summary.table}" if summary else None,
+            summary_table=kind.summary_table if kind else None,
         )
         watch.lap("record")
         self._tell_replaced(batch, result)
@@ -389,5 +387,5 @@ def _prepared(kind: FileType, decoded: DecodedBatch) -> Prepared:
     return Prepared(
         TablePart(kind.table_name, rows, decoded.data_files),
         TablePart(QUARANTINE, rejected, decoded.quarantined),
-        time_field(kind),
+        kind.time_field,
     )

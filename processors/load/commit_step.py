@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 from metadata.database.models import Batch, SourceFile
 from metadata.errors import TypeStopped
 from metadata.ledger.ledger import Ledger
-from metadata.operations.undo import Operations
+from metadata.operations.undo import UndoLedger
 from metadata.outage import Outage
-from processors.change.undo import check_rows, find_rest, prepare, rows_in
 from processors.lake import quarantine_table as quarantine
 from processors.lake.commits import BATCH_ID
 from processors.lake.lake import Lake
 from processors.lake.landing import LandingState
-from processors.rewrite.rewriter import LoadedRows, Rest, Rewriter
+from processors.rewrite.removal import check_rows, find_rest, prepare, rows_in
+from processors.rewrite.rewriter import Rest, Rewriter
+from processors.rewrite.which_rows import LoadedRows
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -72,7 +73,7 @@ class Prepared:
 class Committer:
     """Commits prepared batches; while the world is away it waits, at each table anew."""
 
-    def __init__(self, ledger: Ledger, lake: Lake, operations: Operations, rewriter: Rewriter, outage: Outage) -> None:
+    def __init__(self, ledger: Ledger, lake: Lake, operations: UndoLedger, rewriter: Rewriter, outage: Outage) -> None:
         self.ledger = ledger
         self.lake = lake
         self.operations = operations

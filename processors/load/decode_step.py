@@ -14,15 +14,15 @@ from metadata.files.names import parse_name
 from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import FileOutcome, WrittenFile
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
 from processors.lake.data_files import TaskName
 from processors.lake.handle import TableHandle
-from processors.lake.lake import Lake, definition_of
+from processors.lake.lake import Lake
 from processors.load.load_task import ExistingRows, Quarantine, WriteJob, cut_tasks, load_files
 from processors.load.read_source import SourceInput
-from processors.rewrite.rewriter import LoadedRows
+from processors.rewrite.which_rows import LoadedRows
 from processors.spark.spark_runner import Runner
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Decoding:
                 name=TaskName(batch.id, attempt, number),
                 handle=handle,
                 quarantine=into,
-                definition=definition_of(kind),
+                definition=kind.schema_or_stop("loading files"),
                 config=kind.config,
                 keys=keys,
                 inputs=task,

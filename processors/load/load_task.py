@@ -20,7 +20,8 @@ from pyiceberg.manifest import DataFile
 
 from metadata.errors import Fatal, WorldFault
 from metadata.ledger.values import FileOutcome, WrittenFile, bounded
-from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition
 from processors.decode.decoder import Decoder, FileResult, RecordColumns
 from processors.decode.file_rejects import RejectLimits
 from processors.decode.known_keys import KnownKeys, known_keys
@@ -34,7 +35,7 @@ from processors.load.read_source import SourceInput, contents, refusal
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
 
-    from processors.rewrite.rewriter import Rows
+    from processors.rewrite.which_rows import Rows
 
 _MIB = 1024 * 1024
 GROUP_BYTES = 16 * _MIB  # of JSON, about; bounds what is decoded and not yet columns

@@ -13,8 +13,7 @@ from metadata.errors import BatchFault, TypeStopped, UnknownOutcome, WorldFault
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
 from metadata.retry_policy import policy_for
-from metadata.types.definition import FileType
-from processors.change.undo import time_field
+from metadata.types.file_type import FileType
 from processors.load.commit_protocol import BatchResult, MicroBatches, Stopwatch
 from processors.load.commit_step import Prepared
 from processors.load.next_attempt import is_poison
@@ -72,7 +71,7 @@ def _resume_planned(microbatches: MicroBatches, batch: Batch, result: BatchResul
 
 def _commit_at_last(microbatches: MicroBatches, batch: Batch, kind: FileType | None) -> Prepared:
     """Step 4 from the recorded paths: waits in place between attempts, nothing else may go on yet."""
-    prepared, faults = Prepared.from_record(batch, time_field(kind)), 0
+    prepared, faults = Prepared.from_record(batch, kind.time_field if kind else None), 0
     while True:
         try:
             microbatches.committer.commit(batch, prepared)

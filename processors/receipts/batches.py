@@ -38,7 +38,7 @@ from metadata.files.os_errors import world_code, world_fault
 from metadata.ledger.batch_receipt import Rebuilding, Receipt
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake
 from processors.lake.landing import LandingState, derived_snapshot_id
@@ -143,7 +143,7 @@ def rebuild_forgotten(
     receipts = Receipts(lake)
     listed, todo, is_restored = _due(ledger, receipts)
     rebuilt = Rebuilt(is_restored=is_restored)
-    summaries = {kind.name: f"summary.{kind.config.summary.table}" for kind in types if kind.config.summary}
+    summaries = {kind.name: kind.summary_table for kind in types}
     places = _Places(folders, is_restored=is_restored)
     for batch_id in todo:
         try:

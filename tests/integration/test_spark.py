@@ -26,6 +26,7 @@ from processors.lake.data_files import TaskName
 from processors.lake.lake import Lake
 from processors.load.load_task import ExistingRows, Quarantine, WriteJob, load_files
 from processors.load.read_source import SourceInput
+from processors.rewrite.which_rows import LoadedRows
 from processors.spark.java import Java, find_java
 from processors.spark.spark_runner import SparkRunner
 
@@ -133,7 +134,7 @@ def test_a_worker_that_has_loaded_files_is_light(spark: SparkRunner, tmp_path: P
         ),
         time_field=None,
         max_decoded_bytes=1000,
-        existing=ExistingRows(()),
+        existing=ExistingRows((), LoadedRows.from_batch("earlier")),
     )
 
     def load(job: WriteJob) -> tuple[list[tuple[int, int]], set[str]]:
