@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import write_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey, PartitionSpec
@@ -188,11 +189,25 @@ def test_ensure_table_refuses_other_types_and_partitions(lake: Lake, table: Tabl
     assert caught.value.code == "table_mismatch"
 
 
+def see_first(monkeypatch: pytest.MonkeyPatch, lake: Lake, table: Table | None) -> None:
+    """A lake's next look at its table finds it like this, None: not there; later ones find it as it is."""
+    load, looks = lake.catalog.load_table, [table]
+
+    def look(name: str) -> Table:
+        if not looks:
+            return load(name)
+        seen = looks.pop()
+        if seen is None:
+            raise NoSuchTableError(name)
+        return seen
+
+    monkeypatch.setattr(lake.catalog, "load_table", look)
+
+
 def test_ensure_table_survives_a_faster_one(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that somebody made between the look and the creation is taken as it is."""
     slow = Lake(settings_in(tmp_path))
-    looks = iter([None])
-    monkeypatch.setattr(slow, "_load", lambda name: next(looks))
+    see_first(monkeypatch, slow, None)
     made = lake.ensure_table(NAME, SCHEMA, BY_DATE)
     assert slow.ensure_table(NAME, SCHEMA, BY_DATE).metadata.table_uuid == made.metadata.table_uuid
 
@@ -249,7 +264,7 @@ def test_append_from_a_stale_table_adds_nothing(
     data_files = write(lake, batch_id)
     other = Lake(settings_in(tmp_path))
     stale = other.table(NAME)
-    monkeypatch.setattr(other, "_load", lambda name: stale)
+    see_first(monkeypatch, other, stale)
     lake.append(NAME, batch_id, data_files, {})
     commit = other.append(NAME, batch_id, data_files, {})
     assert commit.landed_before
@@ -263,7 +278,7 @@ def test_append_from_a_stale_table_keeps_what_others_added(
     first, second = batch_id_at(0), batch_id_at(1)
     other = Lake(settings_in(tmp_path))
     stale = other.table(NAME)
-    monkeypatch.setattr(other, "_load", lambda name: stale)
+    see_first(monkeypatch, other, stale)
     lake.append(NAME, first, write(lake, first), {})
     commit = other.append(NAME, second, write(lake, second), {})
     assert not commit.landed_before

@@ -29,7 +29,7 @@ from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import data_files as datafiles
 from processors.lake import quarantine_table as quarantine
-from processors.lake.data_files import TaskName
+from processors.lake.data_files import Output, TaskName
 from processors.lake.lake import Lake
 from processors.load import load_task as worker
 from processors.load.load_task import Quarantine, TaskResult, WriteJob, cut_tasks, load_files
@@ -612,8 +612,8 @@ def test_a_full_disk_is_the_worlds_fault(house: House, monkeypatch: pytest.Monke
 def test_books_that_do_not_balance_are_fatal(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that get lost between decoding and the footers stop everything."""
     job = house.job(house.drop([event(1), event(2)]))
-    whole = worker._record_batch
-    monkeypatch.setattr(worker, "_record_batch", lambda *facts: whole(*facts).slice(1))
+    add = Output.add
+    monkeypatch.setattr(Output, "add", lambda output, day, rows: add(output, day, rows.slice(1)))
     with pytest.raises(Fatal, match="2 records were decoded, but the Parquet footers count 1"):
         load_files(job)
 
