@@ -22,9 +22,9 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import WriteTask
 from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform
 
-from metadata.errors import Fatal, WorldFault
+from metadata.errors import Fatal
 from metadata.files.digest import digest_of
-from metadata.files.os_errors import world_code
+from metadata.files.os_errors import waited_out
 from metadata.types.definition import DATE_COLUMN
 from processors.lake.handle import TableHandle
 
@@ -106,12 +106,8 @@ class Output:
         batch_id, key = uuid.UUID(self._task.batch_id), self._partitions.key(value)
         task = WriteTask(batch_id, task_id, self._rows_schema, pending.batches, partition_key=key)
         cure = "check the warehouse's disk for space and rights, or the network"
-        try:
+        with waited_out(f"writing data files of {self._name}", cure, code="warehouse_away"):
             self._written += write_file(self._io, self._metadata, iter([task]))
-        except OSError as error:
-            raise WorldFault(
-                f"writing data files of {self._name}: {error}; {cure}", code=world_code(error, "warehouse_away")
-            ) from error
 
 
 class _Partitions:

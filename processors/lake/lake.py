@@ -28,6 +28,7 @@ from pyiceberg.table import FileScanTask, Table
 from sqlalchemy import Engine, event, make_url, text
 
 from metadata.errors import TypeStopped, WorldFault
+from metadata.files.os_errors import waited_out
 from metadata.settings import Settings
 from metadata.types.config import RAW_NAMESPACE, SUMMARY_NAMESPACE
 from metadata.types.file_type import FileType
@@ -286,10 +287,12 @@ class Lake:
         if not is_local(self.warehouse):
             return 0
         folder = Path(self.warehouse.removeprefix("file://"), *name.split("."), "data")
-        found = list(folder.rglob(f"*-{batch_id}.parquet"))
-        for path in found:
-            path.unlink(missing_ok=True)
-        return len(found)
+        cure = "check the disk and its rights"
+        with waited_out(f"removing data files of table {name}", cure, code="warehouse_away"):
+            written = list(folder.rglob(f"*-{batch_id}.parquet"))
+            for path in written:
+                path.unlink(missing_ok=True)
+        return len(written)
 
     def described(self, name: str, paths: Sequence[str]) -> list[DataFile]:
         """The descriptions of Parquet files that an earlier process wrote; TypeStopped when one is gone."""

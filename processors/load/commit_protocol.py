@@ -168,7 +168,7 @@ class MicroBatches:
         watch = Stopwatch(self.clock)
         # 1. Plan
         batch_id = new_id(self.clock)
-        kind.schema_or_stop("loading files")
+        kind.schema_or_stop("loading files")  # or nothing is planned
         plan = self.outage.wait_out(
             self.ledger.plan,
             batch_id,

@@ -165,8 +165,9 @@ class Settler:
 
     def _found_at_end(self, file: SourceFile, folder: Path) -> Path | None:
         """Where the bytes that were read lie already, at the file's end."""
-        days = (folder, *_other_days(folder, file))
-        return find_moved(days, file.name, file.id, lambda path: holds(path, file.digest))
+        with waited_out(f"looking for {file.name} below {folder.parent}", _CURE):
+            days = (folder, *_other_days(folder, file))
+            return find_moved(days, file.name, file.id, lambda path: holds(path, file.digest))
 
     def _explain(self, file: SourceFile, moved: Path) -> None:
         reason = error_json(

@@ -106,7 +106,7 @@ def test_tasks_run_in_other_processes(spark: SparkRunner) -> None:
     for pid, modules, interpreter in spark.run(look, [0, 1], "look"):
         assert pid not in (os.getpid(), jvm(spark))
         assert interpreter == sys.executable
-        assert {"pandas", "pyarrow"} <= modules
+        assert {"pandas", "pyarrow", "processors.load.load_task"} <= modules
 
 
 def test_a_worker_that_has_loaded_files_is_light(spark: SparkRunner, tmp_path: Path) -> None:
