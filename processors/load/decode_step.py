@@ -62,7 +62,6 @@ class Decoding:
         table = self.lake.ensure_type_table(kind)
         handle, into = self.lake.handle(table), self._into(kind, batch)
         keys = tuple(dict.fromkeys([kind.name, kind.table_name.split(".")[-1], *kind.patterns]))
-        summary = kind.config.summary
         inputs = [_input(file) for file in files]
         existing = self._existing(kind, batch, inputs)
         tasks = cut_tasks(inputs, runner.parallelism if existing is None else 1)
@@ -75,7 +74,7 @@ class Decoding:
                 config=kind.config,
                 keys=keys,
                 inputs=task,
-                time_field=summary.time if summary else None,
+                time_field=kind.time_field,
                 max_decoded_bytes=self.settings.max_file_bytes,
                 existing=existing,
             )
