@@ -53,11 +53,10 @@ from processors.lake.landing import (
     is_in_main,
 )
 from processors.lake.table_evolution import Evolution, FormerNames, apply, evolution, former_names, version_property
+from processors.lake.table_versions import CATALOG_NAME, NAMESPACES
 
-__all__ = ["CATALOG_NAME", "NAMESPACES", "Commit", "Lake", "Landing", "LandingState", "TableHandle"]
+__all__ = ["Commit", "Lake", "Landing", "LandingState", "TableHandle"]
 
-CATALOG_NAME = "lemonade"  # a SQL catalog keys its entries by this name: another one shows an empty lake
-NAMESPACES = ("raw_data", "summary", "quarantine")
 BATCH_ID = "lemonade.batch-id"
 OPERATION = "lemonade.operation"
 OPERATION_ID = "lemonade.operation-id"
