@@ -33,7 +33,7 @@ class ReadableLake(Protocol):
 
 
 class LakeOnDemand:
-    """A lake that `open_lake()` makes when a table is to be opened, and that tells the names of its tables before."""
+    """A lake that `open_lake()` makes when a table is there to be opened, and that tells the names of tables before."""
 
     def __init__(self, settings: Settings, open_lake: Callable[[], Lake]) -> None:
         self.warehouse = settings.warehouse.rstrip("/")
@@ -42,7 +42,8 @@ class LakeOnDemand:
 
     def table(self, name: str) -> Table | None:
         """The table as it is now; None when there is none of that name."""
-        return self.open_lake().table(name)
+        locations = metadata_locations(self.catalog_uri)
+        return None if locations is not None and name not in locations else self.open_lake().table(name)
 
     def table_names(self) -> list[str]:
         """`namespace.table` of every table, sorted."""

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
-
-from pyiceberg.table import Table
-from pyiceberg.transforms import IdentityTransform
+from typing import TYPE_CHECKING, NamedTuple
 
 from metadata.types.definition import DATE_COLUMN, LINEAGE
-from processors.lake.lake import Lake
-from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.lake.quarantine_table import raw_of
 from processors.read.query import QueryEngine, literal, quoted
+
+if TYPE_CHECKING:  # a report of tables that are not there does without PyIceberg
+    from pyiceberg.table import Table
+
+    from processors.lake.lake import Lake
 
 RAW_CHARACTERS = 400
 """So much of a raw record is read; a multiple of four, so that base64 can be cut there."""
@@ -52,6 +51,8 @@ class RawKey(NamedTuple):
 
 def is_by_date(table: Table) -> bool:
     """Whether a table is divided by `date`, so that days can be counted apart without reading data."""
+    from pyiceberg.transforms import IdentityTransform
+
     spec, schema = table.spec(), table.schema()
     return any(
         isinstance(part.transform, IdentityTransform) and schema.find_column_name(part.source_id) == DATE_COLUMN
@@ -109,14 +110,18 @@ def raw_records(engine: QueryEngine, wanted: Iterable[RawKey]) -> dict[tuple[str
     that are not in the quarantine (any more), are missing. Raises UsageError and WorldFault as `key_repeats` does.
     """
     keys = list(wanted)
-    if not keys or QUARANTINE not in engine.lake.table_names():
+    if not keys:
+        return {}
+    from processors.lake.quarantine_table import TABLE, raw_of
+
+    if TABLE not in engine.lake.table_names():
         return {}
     batch, file, number = LINEAGE[3], LINEAGE[1], LINEAGE[2]
     files = ", ".join(sorted({literal(key.file_id) for key in keys}))
     numbers = ", ".join(str(each) for each in sorted({key.record_no for key in keys}))
     first, last = min(key.day for key in keys), max(key.day for key in keys)
     sql = (
-        f"SELECT {batch}, {file}, {number}, left(raw, {RAW_CHARACTERS}), raw_encoding FROM {quoted(QUARANTINE)} "
+        f"SELECT {batch}, {file}, {number}, left(raw, {RAW_CHARACTERS}), raw_encoding FROM {quoted(TABLE)} "
         f"WHERE {DATE_COLUMN} BETWEEN DATE '{first.isoformat()}' AND DATE '{last.isoformat()}' "
         f"AND {file} IN ({files}) AND {number} IN ({numbers}) AND raw IS NOT NULL"
     )
