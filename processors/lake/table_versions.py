@@ -15,8 +15,10 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from metadata.types.config import RAW_NAMESPACE, SUMMARY_NAMESPACE
+
 CATALOG_NAME = "lemonade"  # a SQL catalog keys its entries by this name: another one shows an empty lake
-NAMESPACES = ("raw_data", "summary", "quarantine")
+NAMESPACES = (RAW_NAMESPACE, SUMMARY_NAMESPACE, "quarantine")
 
 # Catalogs that know views have a column `iceberg_type`, others have not: hence all columns.
 _TABLES = text("SELECT * FROM iceberg_tables WHERE catalog_name = :catalog")

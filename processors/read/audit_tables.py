@@ -10,7 +10,7 @@ from metadata.database.engine import Database
 from metadata.database.states import FileState
 from metadata.errors import TypeStopped
 from metadata.ledger.books import BatchRow, Books, FileRow, known_batches, known_files
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.read.findings import Audit, Code
 from processors.read.lineage import Lineage, LineageReader, Pair
@@ -45,7 +45,7 @@ class TablesAudit:
         for name in sorted(loaded | {kind.table_name for kind in kinds}):
             self._table(name, expected[name], must_exist=name in loaded)
         self._table(QUARANTINE, expected[QUARANTINE], must_exist=any(batch.quarantine_rows for batch in batches))
-        summaries = {f"summary.{kind.config.summary.table}" for kind in kinds if kind.config.summary}
+        summaries = {table for kind in kinds if (table := kind.summary_table)}
         for name in sorted(summaries):
             self._table(name, None, must_exist=False)
 

@@ -31,7 +31,7 @@ from metadata.errors import Busy, ConfigurationError, Fatal, LemonadeError, Usag
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry.registry import RegistrySnapshot
 from metadata.retry_policy import WORLD
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from watcher.app import App
 from watcher.daemon.schedule import Due, Scheduler
 from watcher.intake.intake import ScanResult

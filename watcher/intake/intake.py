@@ -29,7 +29,7 @@ from metadata.database.states import FileState
 from metadata.errors import FileRefused, WorldFault
 from metadata.files.folders import move_or_finish, name_with_id, write_reason
 from metadata.files.moves import sync_folders
-from metadata.files.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
+from metadata.files.names import DataFileName, is_temporary, parse_name, safe_name
 from metadata.files.os_errors import DISK_FULL, world_code
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
@@ -37,7 +37,8 @@ from metadata.ledger.values import Arrival, HeldClaim, NewFile
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry.registry import Registry, type_name_of
 from metadata.settings import Settings
-from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
+from metadata.types.config import ProcessingConfig
+from metadata.types.file_type import FileType, Match, TypeStatus, match_type
 from watcher.intake.observer import Nominations
 from watcher.intake.returned import mark_returned
 from watcher.intake.stillness import (

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from metadata.database.states import FlushReason
 from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 
 _SUSPECT_DEATHS = 2
 

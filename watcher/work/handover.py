@@ -21,7 +21,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.load.commit_protocol import BatchInWork, BatchResult, MicroBatches
 from watcher.work.buffers import by_deaths, cut
 from watcher.work.startup_repair import stop_type

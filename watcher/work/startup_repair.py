@@ -16,7 +16,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.operations.operation_receipt import OperationReceipt
 from metadata.registry.registry import Registry
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.change.backfill import Backfill
 from processors.change.replay import Replay
 from processors.change.undo import Undo
@@ -116,8 +116,8 @@ class Walkers:
         """Undos, replays, discards and backfills that are not over, oldest first."""
         rows = [
             *self.undo.operations.unsettled(),
-            *self.replay.replays.unsettled(),
-            *self.backfill.backfills.unsettled(),
+            *self.replay.operations.unsettled(),
+            *self.backfill.operations.unsettled(),
         ]
         return sorted(rows, key=lambda row: row.id)
 

@@ -14,17 +14,17 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FileState, FlushReason
 from metadata.errors import UsageError, WorldFault
 from metadata.files.moves import sweep
-from metadata.files.names import match_type, parse_name
+from metadata.files.names import parse_name
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.operations.backfill import Backfills
+from metadata.operations.backfill import BackfillLedger
 from metadata.outage import Outage
 from metadata.registry.drafts import Drafts
 from metadata.registry.registry import RegistrySnapshot
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType, match_type
 from processors.change.backfill import Backfill
 from processors.change.replay import Replay
-from processors.change.undo import Undo, summary_table
+from processors.change.undo import Undo
 from processors.load.commit_protocol import MicroBatches
 from processors.read.audit import audit
 from processors.read.findings import Audit
@@ -67,8 +67,7 @@ class Work:
         rewriter, settler = self.microbatches.rewriter, self.microbatches.settler
         self.undo = Undo(app.ledger, app.lake(), rewriter, settler, self.intake.lock, self.receipts, self.outage)
         self.replay = Replay(app.settings, app.ledger, app.lake(), rewriter, self.outage, self.receipts)
-        backfills = self.outage.patient(Backfills(app.database, app.clock))
-        self.backfill = Backfill(backfills, app.lake(), rewriter, app.runner, app.clock)
+        self.backfill = Backfill(BackfillLedger(app.database, app.clock), app.lake(), rewriter, self.outage)
         self.walkers = Walkers(self.undo, self.replay, self.backfill)
         self._broken: dict[str, tuple[str, ...]] = {}
 
@@ -102,7 +101,7 @@ class Work:
             self.app.clock,
             receipt_days=settings.receipt_days,
         )
-        self.receipts.rebuild({kind.name: summary_table(kind) for kind in types})
+        self.receipts.rebuild({kind.name: kind.summary_table for kind in types})
         self.receipts.sweep(settings.receipt_days)
         recovered = recover(self.app.ledger, self.app.registry, self.microbatches, self.read_registry().types)
         resume_operations(self.walkers, self.app.registry, types, recovered)
@@ -160,9 +159,9 @@ class Work:
         """
         results = []
         for kind in self.read_registry().active:
-            if kind.config.summary is None:
+            table = kind.summary_table
+            if table is None:
                 continue
-            table = f"summary.{kind.config.summary.table}"
             if first is not None:
                 days = _days(first, last or first)
             else:

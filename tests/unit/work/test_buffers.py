@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
-from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
+from metadata.types.config import ProcessingConfig
+from metadata.types.file_type import FileType, TypeStatus
 from watcher.work.buffers import Buffer, Buffers, Waiting, by_deaths, cut, due
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
