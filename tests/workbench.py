@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from metadata.files.suffixes_and_codecs import read_suffixes
 from metadata.settings import Settings
 from metadata.types.config import ProcessingConfig
 from metadata.types.definition import Definition
@@ -17,8 +18,10 @@ from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import quarantine_table as quarantine
+from processors.lake.data_files import TaskName
 from processors.lake.lake import Lake
-from processors.load.load_task import Quarantine, SourceInput, TaskResult, WriteJob, load_files
+from processors.load.load_task import Quarantine, TaskResult, WriteJob, load_files
+from processors.load.read_source import SourceInput
 
 DAY = date(2026, 1, 15)
 NOW = datetime(2026, 1, 16, 9, tzinfo=UTC)
@@ -48,7 +51,7 @@ class Workbench:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         path = self.folder / name
         path.write_bytes(data)
-        ending = name.rpartition(".")[2]
+        lines, codec = read_suffixes(name)
         return SourceInput(
             file_id=f"file-{number:04}",
             path=str(path),
@@ -56,19 +59,19 @@ class Workbench:
             digest=hashlib.sha256(data).hexdigest(),
             day=day,
             size_bytes=len(data),
-            lines=".jsonl" in name or ".ndjson" in name,
-            compression=ending if ending in ("gz", "zst") else None,  # type: ignore[arg-type] # narrowed to the two
+            lines=lines,
+            codec=codec,
         )
 
-    def job(self, *inputs: SourceInput, batch_id: str | None = None, **changes: Any) -> WriteJob:
+    def job(
+        self, *inputs: SourceInput, batch_id: str | None = None, attempt: int = 1, task: int = 0, **changes: Any
+    ) -> WriteJob:
         """The task that loads these files."""
         spec = partition_spec(self.definition, self.config)
         table = self.lake.ensure_table(self.table_name, iceberg_schema(self.definition), spec)
         rejects = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
         facts: dict[str, Any] = {
-            "batch_id": batch_id or str(uuid.uuid4()),
-            "attempt": 1,
-            "task": 0,
+            "name": TaskName(batch_id or str(uuid.uuid4()), attempt, task),
             "handle": self.lake.handle(table),
             "quarantine": Quarantine(self.lake.handle(rejects), self.file_type, 3, NOW, raw_max_bytes=1000),
             "definition": self.definition,
@@ -90,7 +93,7 @@ class Workbench:
         result = self._run(job)
         for name, data_files in ((quarantine.TABLE, result.quarantined), (self.table_name, result.data_files)):
             if data_files:
-                self.lake.append(name, job.batch_id, data_files, {})
+                self.lake.append(name, job.name.batch_id, data_files, {})
         return result
 
     def rows(self, name: str | None = None) -> list[dict[str, Any]]:

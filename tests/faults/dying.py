@@ -16,14 +16,14 @@ from inprocess import InProcessRunner
 from metadata.ledger.ledger import Ledger
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.load.commit_protocol import MicroBatches
+from processors.load.decode_step import Decoding
 from processors.load.move_step import Settler
 from watcher.app import App
 from watcher.cli import main
 
 STEPS: dict[str, tuple[type, str, Only]] = {
     "plan": (Ledger, "plan", any_call),
-    "decode": (MicroBatches, "_decode", any_call),
+    "decode": (Decoding, "decode", any_call),
     "prepare": (Ledger, "prepare", any_call),
     "quarantine": (Lake, "append", to_table(QUARANTINE)),
     "commit": (Lake, "append", not_to_table(QUARANTINE)),

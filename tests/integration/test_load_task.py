@@ -14,18 +14,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from packed import packed
 from workbench import DAY, MIB, NOW, Workbench
 
 from metadata.errors import Fatal, WorldFault
+from metadata.files.suffixes_and_codecs import CODECS, FORMS, Codec, Form
 from metadata.ledger.values import FileOutcome
 from metadata.types.parse_definition import parse_definition
 from processors.lake import data_files as datafiles
 from processors.lake import quarantine_table as quarantine
+from processors.lake.data_files import Output
 from processors.load import load_task as worker
-from processors.load.load_task import SourceInput, TaskResult, cut_tasks, load_files
+from processors.load.load_task import TaskResult, cut_tasks, load_files
+from processors.load.read_source import SourceInput
 
 NAME = "raw_data.events"
 NEXT = date(2026, 1, 16)
@@ -136,15 +139,15 @@ def test_attempts_and_tasks_never_share_a_file_name(house: Workbench) -> None:
     assert len(paths) == 4
 
 
-@pytest.mark.parametrize("ending", ["json", "jsonl", "ndjson", "json.gz", "jsonl.gz", "json.zst", "ndjson.zst"])
-def test_every_suffix_and_compression(house: Workbench, ending: str) -> None:
+@pytest.mark.parametrize("codec", [None, *CODECS], ids=lambda codec: codec.name if codec else "plain")
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.suffix)
+def test_every_form_and_codec(house: Workbench, form: Form, codec: Codec | None) -> None:
     """The name says how the bytes are read."""
     records = [event(1), event(2)]
-    plain = json.dumps(records).encode() if ending.startswith("json.") or ending == "json" else b""
-    plain = plain or b"\n".join(json.dumps(record).encode() for record in records)
-    packed = {"gz": gzip.compress, "zst": lambda data: pa.compress(data, "zstd", asbytes=True)}
-    data = packed.get(ending.rpartition(".")[2], lambda data: data)(plain)
-    result = house.load(house.drop(data, f"events_20260115120000.{ending}"))
+    lines = b"\n".join(json.dumps(record).encode() for record in records)
+    data = packed(codec, lines if form.lines else json.dumps(records).encode())
+    name = f"events_20260115120000.{form.suffix}{f'.{codec.suffix}' if codec else ''}"
+    result = house.load(house.drop(data, name))
     assert only(result).outcome == "loaded"
     assert [row["speed"] for row in house.rows()] == [1, 2]
 
@@ -193,8 +196,8 @@ def test_a_file_without_records_is_loaded(house: Workbench) -> None:
 
 def test_a_large_partition_is_cut_into_several_data_files(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory is bounded; the rows are all there."""
-    monkeypatch.setattr(datafiles, "_DATA_FILE_BYTES", 1)
-    monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(datafiles, "DATA_FILE_BYTES", 1)
+    monkeypatch.setattr(worker, "GROUP_BYTES", 1)
     result = house.load(*(house.drop([event(number)]) for number in range(3)))
     assert [written.rows for written in result.written] == [1, 1, 1]
     assert len(house.rows()) == 3
@@ -202,8 +205,8 @@ def test_a_large_partition_is_cut_into_several_data_files(house: Workbench, monk
 
 def test_what_waits_of_all_partitions_is_bounded(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many partitions that are small each are written before they are too much together."""
-    monkeypatch.setattr(datafiles, "_PENDING_BYTES", 1)
-    monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(datafiles, "PENDING_BYTES", 1)
+    monkeypatch.setattr(worker, "GROUP_BYTES", 1)
     result = house.load(*(house.drop([event(number)]) for number in range(2)))
     assert len(result.written) == 2
 
@@ -491,8 +494,8 @@ def test_nothing_but_bad_records_may_be_allowed(house: Workbench) -> None:
 
 def test_many_rejected_records_are_written_in_parts(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory of them is bounded; they are all there, each once."""
-    monkeypatch.setattr(worker, "_QUARANTINE_RECORDS", 4)
-    monkeypatch.setattr(worker, "_QUARANTINE_BYTES", 1)
+    monkeypatch.setattr(worker, "QUARANTINE_RECORDS", 4)
+    monkeypatch.setattr(worker, "QUARANTINE_BYTES", 1)
     result = house.load(house.drop([record for number in range(10) for record in (event(number), {})]))
     assert [file.record_count for file in result.quarantined] == [4, 4, 2]
     assert [row["_record_no"] for row in house.rows(quarantine.TABLE)] == list(range(2, 21, 2))
@@ -526,8 +529,8 @@ def test_a_full_disk_is_the_worlds_fault(house: Workbench, monkeypatch: pytest.M
 def test_books_that_do_not_balance_are_fatal(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that get lost between decoding and the footers stop everything."""
     job = house.job(house.drop([event(1), event(2)]))
-    whole = worker._record_batch
-    monkeypatch.setattr(worker, "_record_batch", lambda *facts: whole(*facts).slice(1))
+    add = Output.add
+    monkeypatch.setattr(Output, "add", lambda output, day, rows: add(output, day, rows.slice(1)))
     with pytest.raises(Fatal, match="2 records were decoded, but the Parquet footers count 1"):
         load_files(job)
 
@@ -544,9 +547,9 @@ def test_rejected_records_that_get_lost_are_fatal(house: Workbench, monkeypatch:
 # -- cutting tasks ----------------------------------------------------------------------------------------------------
 
 
-def source(number: int, size: int, day: date = DAY, compression: Any = None) -> SourceInput:
+def source(number: int, size: int, day: date = DAY, codec: Codec | None = None) -> SourceInput:
     """A claimed file that is not there."""
-    return SourceInput(f"{number:04}", "", "", "", day, size, False, compression)
+    return SourceInput(f"{number:04}", "", "", "", day, size, False, codec)
 
 
 def test_tasks_are_even_and_days_stay_together() -> None:
@@ -579,4 +582,4 @@ def test_little_work_is_one_task() -> None:
     """Small files make one data file a day, not one a core; many of them, or compressed ones, are work again."""
     assert len(cut_tasks([source(number, 1000) for number in range(20)], 8)) == 1
     assert len(cut_tasks([source(number, 1000) for number in range(5000)], 2)) == 2
-    assert len(cut_tasks([source(number, MIB, compression="gz") for number in range(2)], 2)) == 2
+    assert len(cut_tasks([source(number, MIB, codec=CODECS[0]) for number in range(2)], 2)) == 2
