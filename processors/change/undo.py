@@ -178,7 +178,7 @@ class Undo(OperationSteps[UndoLedger, UndoResult]):
         back = [
             file
             for file in self.outage.wait_out(self.operations.replaced_by, operation.file_ids)
-            if file.state == FileState.CLAIMED and self.outage.wait_out(self._bring_back, file)
+            if file.state == FileState.CLAIMED and self.outage.wait_out(self.bring_back, file)
         ]
         result = self._result(self._close(operation_id))
         result.returned = [file.id for file in back]
@@ -217,7 +217,7 @@ class Undo(OperationSteps[UndoLedger, UndoResult]):
             data_files_added=len(operation.added_paths or []),
         )
 
-    def _bring_back(self, file: SourceFile) -> bool:
+    def bring_back(self, file: SourceFile) -> bool:
         """Move the kept copy of a file that was replaced back into processing/; False when somebody removed it."""
         source, folder = Path(file.path), self.settler.folders.processing(file.file_type or "unknown")
         if source.parent == folder:

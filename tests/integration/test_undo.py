@@ -368,7 +368,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "commit": (Lake, "overwrite"),
     "record": (UndoLedger, "record"),
     "moves": (Settler, "settle_files"),
-    "back": (Undo, "_bring_back"),
+    "back": (Undo, "bring_back"),
     "settle": (UndoLedger, "settle"),
 }
 

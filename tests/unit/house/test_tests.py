@@ -13,21 +13,25 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FOREIGN = ("_gateway", "_asdict", "_replace", "_fields")  # of libraries: PySpark's process, named tuples
 
 
+PATCHING = ("setattr", "getattr", "delattr", "object", "patch", "death", "ending")  # the last two: tests/deaths.py
+
+
+def private_texts(nodes: list[ast.expr]) -> list[str]:
+    """Texts among these that end with a private name."""
+    texts = [str(node.value) for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [text for text in texts if text.rsplit(".", 1)[-1].startswith("_") and not text.startswith("__")]
+
+
 def private_of_others(path: Path) -> list[str]:
     """Private names of other objects that a test sets, patches by name or reaches into."""
     found = []
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in ("setattr", "getattr", "delattr"):
-                found += [
-                    str(each.value)
-                    for each in node.args
-                    if isinstance(each, ast.Constant)
-                    and isinstance(each.value, str)
-                    and each.value.rsplit(".", 1)[-1].startswith("_")
-                    and not each.value.startswith("__")
-                ]
+            if name in PATCHING:
+                found += private_texts(node.args)
+        elif isinstance(node, ast.Tuple) and node.elts and isinstance(node.elts[0], ast.Name):
+            found += private_texts(node.elts[1:2])  # (Owner, "name"), as tables of steps have it
         elif isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
             owner = node.value
             if isinstance(owner, ast.Name) and owner.id in ("self", "cls", "os", "sys"):
