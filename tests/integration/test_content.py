@@ -176,23 +176,23 @@ for codec in CODECS:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     """One for all rows."""
     made = Workbench(tmp_path_factory.mktemp("content"), "things", fields_of_the_page())
     made.facts.update(time_field="at", max_decoded_bytes=LIMIT)
     return made
 
 
-def claim(house: Workbench, case: Case) -> list[SourceInput]:
+def claim(bench: Workbench, case: Case) -> list[SourceInput]:
     """The case's files, in place."""
     suffixes = case.name.partition(".")[2]
-    return [house.drop(content, f"things_20260115120000_{uuid.uuid4().hex}.{suffixes}") for content in case.files]
+    return [bench.drop(content, f"things_20260115120000_{uuid.uuid4().hex}.{suffixes}") for content in case.files]
 
 
-def load(house: Workbench, inputs: Sequence[SourceInput], **config: Any) -> TaskResult:
+def load(bench: Workbench, inputs: Sequence[SourceInput], **config: Any) -> TaskResult:
     """One task with these files."""
-    house.use(fields_of_the_page(), **config)
-    return house.run(*inputs)
+    bench.use(fields_of_the_page(), **config)
+    return bench.run(*inputs)
 
 
 @cache
@@ -258,19 +258,19 @@ def test_page_and_test_have_the_same_rows() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_file_becomes_what_the_page_says(house: Workbench, name: str) -> None:
+def test_file_becomes_what_the_page_says(bench: Workbench, name: str) -> None:
     """Loaded with so many rows, or set aside with that code: whatever is in the file."""
-    inputs = claim(house, CASES[name])
-    check(load(house, inputs, **CASES[name].config), inputs, name)
+    inputs = claim(bench, CASES[name])
+    check(load(bench, inputs, **CASES[name].config), inputs, name)
 
 
-def test_no_content_disturbs_the_files_beside_it(house: Workbench) -> None:
+def test_no_content_disturbs_the_files_beside_it(bench: Workbench) -> None:
     """All of it in one task, between good files, has the same outcomes."""
     names = [name for name, case in CASES.items() if not case.config and sum(map(len, case.files)) < MIB]
-    claimed = {name: claim(house, CASES[name]) for name in names}
-    neighbours = [claim(house, Case([THREE]))[0] for _ in names]
+    claimed = {name: claim(bench, CASES[name]) for name in names}
+    neighbours = [claim(bench, Case([THREE]))[0] for _ in names]
     inputs = [source for name, beside in zip(names, neighbours, strict=True) for source in (*claimed[name], beside)]
-    result = load(house, inputs)
+    result = load(bench, inputs)
     assert len(result.outcomes) == len(inputs)
     for name in names:
         check(result, claimed[name], name)

@@ -67,7 +67,7 @@ WIDE = {
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Workbench:
+def bench(tmp_path: Path) -> Workbench:
     """One for events."""
     made = Workbench(tmp_path, "events", EVENTS)
     made.facts.update(time_field="at", max_decoded_bytes=10 * MIB)
@@ -88,17 +88,17 @@ def only(result: TaskResult) -> FileOutcome:
 # -- good files -------------------------------------------------------------------------------------------------------
 
 
-def test_records_become_rows_with_date_and_lineage(house: Workbench) -> None:
+def test_records_become_rows_with_date_and_lineage(bench: Workbench) -> None:
     """Each row says which file, record and batch it came from, and the date of the file's name."""
-    first = house.drop([event(1), event(2)])
-    second = house.drop([event(3, "2026-01-14T23:59:59.5Z")], day=NEXT)
+    first = bench.drop([event(1), event(2)])
+    second = bench.drop([event(3, "2026-01-14T23:59:59.5Z")], day=NEXT)
     batch_id = str(uuid.uuid4())
-    result = house.load(first, second, batch_id=batch_id)
+    result = bench.load(first, second, batch_id=batch_id)
     assert [(one.file_id, one.outcome, one.records, one.rows) for one in result.outcomes] == [
         (first.file_id, "loaded", 2, 2),
         (second.file_id, "loaded", 1, 1),
     ]
-    rows = house.rows()
+    rows = bench.rows()
     assert list(rows[0]) == [
         "vehicle_id", "at", "speed", "date", "_source_file", "_file_id", "_record_no", "_batch_id", "_rescued",
     ]  # fmt: skip
@@ -117,11 +117,11 @@ def test_records_become_rows_with_date_and_lineage(house: Workbench) -> None:
     assert result.days == {DAY, date(2026, 1, 14)}
 
 
-def test_written_files_are_counted_by_their_footers(house: Workbench) -> None:
+def test_written_files_are_counted_by_their_footers(bench: Workbench) -> None:
     """One data file a day, named by batch, attempt, task and number; its rows are the Parquet footer's."""
-    inputs = [house.drop([event(1), event(2)]), house.drop([event(3)]), house.drop([event(4)], day=NEXT)]
+    inputs = [bench.drop([event(1), event(2)]), bench.drop([event(3)]), bench.drop([event(4)], day=NEXT)]
     batch_id = str(uuid.uuid4())
-    result = house.load(*inputs, batch_id=batch_id, attempt=3, task=7)
+    result = bench.load(*inputs, batch_id=batch_id, attempt=3, task=7)
     assert [written.rows for written in result.written] == [3, 1]
     for number, written in enumerate(result.written):
         path = Path(written.path)
@@ -131,30 +131,30 @@ def test_written_files_are_counted_by_their_footers(house: Workbench) -> None:
         assert (path.stat().st_size, written.table_name) == (written.bytes, NAME)
 
 
-def test_attempts_and_tasks_never_share_a_file_name(house: Workbench) -> None:
+def test_attempts_and_tasks_never_share_a_file_name(bench: Workbench) -> None:
     """Iceberg's writer would silently overwrite the other's file."""
-    source = house.drop([event()])
-    jobs = [house.job(source, batch_id=str(uuid.UUID(int=7)), attempt=a, task=t) for a in (1, 2) for t in (0, 1)]
+    source = bench.drop([event()])
+    jobs = [bench.job(source, batch_id=str(uuid.UUID(int=7)), attempt=a, task=t) for a in (1, 2) for t in (0, 1)]
     paths = {written.path for job in jobs for written in load_files(job).written}
     assert len(paths) == 4
 
 
 @pytest.mark.parametrize("codec", [None, *CODECS], ids=lambda codec: codec.name if codec else "plain")
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.suffix)
-def test_every_form_and_codec(house: Workbench, form: Form, codec: Codec | None) -> None:
+def test_every_form_and_codec(bench: Workbench, form: Form, codec: Codec | None) -> None:
     """The name says how the bytes are read."""
     records = [event(1), event(2)]
     lines = b"\n".join(json.dumps(record).encode() for record in records)
     data = packed(codec, lines if form.lines else json.dumps(records).encode())
     name = f"events_20260115120000.{form.suffix}{f'.{codec.suffix}' if codec else ''}"
-    result = house.load(house.drop(data, name))
+    result = bench.load(bench.drop(data, name))
     assert only(result).outcome == "loaded"
-    assert [row["speed"] for row in house.rows()] == [1, 2]
+    assert [row["speed"] for row in bench.rows()] == [1, 2]
 
 
-def test_every_type_arrives_as_it_was(house: Workbench) -> None:
+def test_every_type_arrives_as_it_was(bench: Workbench) -> None:
     """Values of every type, and nulls of every type, read back from the table."""
-    house.use(WIDE)
+    bench.use(WIDE)
     full = {
         "flag": True,
         "small": -5,
@@ -171,9 +171,9 @@ def test_every_type_arrives_as_it_was(house: Workbench) -> None:
         "counts": {"x": 1},
         "place": {"lat": 1.5, "name": "home"},
     }
-    result = house.load(house.drop([full, {}]))
+    result = bench.load(bench.drop([full, {}]))
     assert result.days == {date(1969, 12, 31)}
-    row, empty = ({key: row[key] for key in full} for row in house.rows())
+    row, empty = ({key: row[key] for key in full} for row in bench.rows())
     assert row == {
         **full,
         "price": Decimal("12.30"),
@@ -188,35 +188,35 @@ def test_every_type_arrives_as_it_was(house: Workbench) -> None:
     assert set(empty.values()) == {None}
 
 
-def test_a_file_without_records_is_loaded(house: Workbench) -> None:
+def test_a_file_without_records_is_loaded(bench: Workbench) -> None:
     """An empty array is read to its end and makes no data file."""
-    result = house.load(house.drop([]))
+    result = bench.load(bench.drop([]))
     assert (only(result).outcome, only(result).rows, result.written, result.days) == ("loaded", 0, [], set())
 
 
-def test_a_large_partition_is_cut_into_several_data_files(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_partition_is_cut_into_several_data_files(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory is bounded; the rows are all there."""
     monkeypatch.setattr(datafiles, "DATA_FILE_BYTES", 1)
     monkeypatch.setattr(worker, "GROUP_BYTES", 1)
-    result = house.load(*(house.drop([event(number)]) for number in range(3)))
+    result = bench.load(*(bench.drop([event(number)]) for number in range(3)))
     assert [written.rows for written in result.written] == [1, 1, 1]
-    assert len(house.rows()) == 3
+    assert len(bench.rows()) == 3
 
 
-def test_what_waits_of_all_partitions_is_bounded(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_of_all_partitions_is_bounded(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many partitions that are small each are written before they are too much together."""
     monkeypatch.setattr(datafiles, "PENDING_BYTES", 1)
     monkeypatch.setattr(worker, "GROUP_BYTES", 1)
-    result = house.load(*(house.drop([event(number)]) for number in range(2)))
+    result = bench.load(*(bench.drop([event(number)]) for number in range(2)))
     assert len(result.written) == 2
 
 
-def test_columns_of_the_table_that_the_definition_lacks_are_null(house: Workbench) -> None:
+def test_columns_of_the_table_that_the_definition_lacks_are_null(bench: Workbench) -> None:
     """A task planned before a column was added writes into the table as it is now."""
     old = parse_definition(EVENTS)
-    house.use({"fields": [*EVENTS["fields"], {"name": "colour", "type": "string"}]})
-    house.load(house.drop([event(1, colour="red")]), definition=old)
-    assert [row["colour"] for row in house.rows()] == [None]
+    bench.use({"fields": [*EVENTS["fields"], {"name": "colour", "type": "string"}]})
+    bench.load(bench.drop([event(1, colour="red")]), definition=old)
+    assert [row["colour"] for row in bench.rows()] == [None]
 
 
 # -- partitions -------------------------------------------------------------------------------------------------------
@@ -227,9 +227,9 @@ def partitions(result: TaskResult) -> dict[str, int]:
     return {Path(written.path).parent.name: written.rows for written in result.written}
 
 
-def in_manifests(house: Workbench, batch_id: str) -> list[tuple[str, int]]:
+def in_manifests(bench: Workbench, batch_id: str) -> list[tuple[str, int]]:
     """Partition and rows of a batch's data files, as the table has them."""
-    files = [task.file for task in house.lake.scan_tasks(NAME)]
+    files = [task.file for task in bench.lake.scan_tasks(NAME)]
     return sorted((repr(file.partition), file.record_count) for file in files if batch_id in file.file_path)
 
 
@@ -251,11 +251,11 @@ def in_manifests(house: Workbench, batch_id: str) -> list[tuple[str, int]]:
         ("id", None),
     ],
 )
-def test_each_form_of_partition_by(house: Workbench, partition_by: str, folders: dict[str, int] | None) -> None:
+def test_each_form_of_partition_by(bench: Workbench, partition_by: str, folders: dict[str, int] | None) -> None:
     """Rows lie in their partition, null has one of its own, and recovery finds the same partitions in the files."""
-    house.use(WIDE, partition_by=partition_by)
+    bench.use(WIDE, partition_by=partition_by)
     common = {"small": -1, "price": "1.5", "day": "2026-01-15", "clock": "10:00:00", "id": str(uuid.UUID(int=42))}
-    source = house.drop(
+    source = bench.drop(
         [
             {**common, "at": "2026-01-15T10:00:00Z", "text": "a/b c", "flag": True, "tags": ["x"]},
             {"counts": {"a": 1}},
@@ -264,61 +264,61 @@ def test_each_form_of_partition_by(house: Workbench, partition_by: str, folders:
         ]
     )
     prepared, again = str(uuid.uuid4()), str(uuid.uuid4())
-    result = load_files(house.job(source, batch_id=prepared))
+    result = load_files(bench.job(source, batch_id=prepared))
     if folders is not None:
         assert partitions(result) == folders
     assert sum(written.rows for written in result.written) == 4
-    house.lake.append_paths(NAME, prepared, [written.path for written in result.written], {})
-    rows = house.rows()
+    bench.lake.append_paths(NAME, prepared, [written.path for written in result.written], {})
+    rows = bench.rows()
     assert [row["_record_no"] for row in rows] == [1, 2, 3, 4]
     assert [row["tags"] for row in rows] == [["x"], None, None, None]
     assert rows[1]["counts"] == [("a", 1)]
-    house.load(source, batch_id=again)
-    assert in_manifests(house, again) == in_manifests(house, prepared)
+    bench.load(source, batch_id=again)
+    assert in_manifests(bench, again) == in_manifests(bench, prepared)
 
 
-def test_partition_values_prune_scans(house: Workbench) -> None:
+def test_partition_values_prune_scans(bench: Workbench) -> None:
     """The partition that is written is the one that readers look into."""
-    house.use(EVENTS, partition_by="day(at)")
-    house.load(house.drop([event(1), event(2, "2026-01-16T00:00:00Z")]))
-    assert len(house.lake.scan_tasks(NAME, "at >= '2026-01-16T00:00:00+00:00'")) == 1
+    bench.use(EVENTS, partition_by="day(at)")
+    bench.load(bench.drop([event(1), event(2, "2026-01-16T00:00:00Z")]))
+    assert len(bench.lake.scan_tasks(NAME, "at >= '2026-01-16T00:00:00+00:00'")) == 1
 
 
-def test_a_partition_value_longer_than_a_folders_name(house: Workbench) -> None:
+def test_a_partition_value_longer_than_a_folders_name(bench: Workbench) -> None:
     """Two long values that begin alike lie in folders of their own, and both are read back."""
-    house.use(EVENTS, partition_by="vehicle_id")
+    bench.use(EVENTS, partition_by="vehicle_id")
     long = "é" * 3000
     values = [long + "1", long + "2"]
-    result = house.load(house.drop([{**event(), "vehicle_id": value} for value in values]))
+    result = bench.load(bench.drop([{**event(), "vehicle_id": value} for value in values]))
     assert len(partitions(result)) == 2
-    assert [row["vehicle_id"] for row in house.rows()] == values
+    assert [row["vehicle_id"] for row in bench.rows()] == values
 
 
 # -- files that are not loaded ----------------------------------------------------------------------------------------
 
 
-def test_other_bytes_than_claimed_are_told_with_their_digest(house: Workbench) -> None:
+def test_other_bytes_than_claimed_are_told_with_their_digest(bench: Workbench) -> None:
     """Of the same size or of another, the file leaves the batch; the others are loaded."""
-    same, longer, good = house.drop([event(1)]), house.drop([event(2)]), house.drop([event(3)])
+    same, longer, good = bench.drop([event(1)]), bench.drop([event(2)]), bench.drop([event(3)])
     Path(same.path).write_bytes(new := json.dumps([event(9)]).encode())
     Path(longer.path).write_bytes(new + b" ")
-    outcomes = {one.file_id: one for one in house.load(same, longer, good).outcomes}
+    outcomes = {one.file_id: one for one in bench.load(same, longer, good).outcomes}
     first, second = outcomes[same.file_id], outcomes[longer.file_id]
     assert (first.outcome, first.digest, first.size_bytes) == ("changed", hashlib.sha256(new).hexdigest(), len(new))
     assert (second.outcome, second.size_bytes) == ("changed", len(new) + 1)
     assert second.digest == hashlib.sha256(new + b" ").hexdigest()
     assert outcomes[good.file_id].outcome == "loaded"
-    assert [row["speed"] for row in house.rows()] == [3]
+    assert [row["speed"] for row in bench.rows()] == [3]
 
 
-def test_a_file_that_is_gone_is_missing(house: Workbench) -> None:
+def test_a_file_that_is_gone_is_missing(bench: Workbench) -> None:
     """Gone itself, or with its folder."""
-    source = house.drop([event()])
+    source = bench.drop([event()])
     Path(source.path).unlink()
-    assert only(house.load(source)).outcome == "missing"
-    house.folder.rmdir()
-    house.folder.write_text("a file where the folder was")
-    assert only(house.load(source)).outcome == "missing"
+    assert only(bench.load(source)).outcome == "missing"
+    bench.folder.rmdir()
+    bench.folder.write_text("a file where the folder was")
+    assert only(bench.load(source)).outcome == "missing"
 
 
 def _symlink(path: Path) -> None:
@@ -331,13 +331,13 @@ def _socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [_symlink, os.mkfifo, Path.mkdir, _socket])
-def test_what_is_no_regular_file_is_refused(house: Workbench, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_regular_file_is_refused(bench: Workbench, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something took the file's place: it is neither followed nor waited for."""
-    source = house.drop([event()])
+    source = bench.drop([event()])
     Path(source.path).unlink()
-    monkeypatch.chdir(house.folder)  # a socket's path must be short
+    monkeypatch.chdir(bench.folder)  # a socket's path must be short
     make(Path(source.path))
-    outcome = only(house.load(source))
+    outcome = only(bench.load(source))
     assert (outcome.outcome, outcome.code) == ("failed", "not_a_regular_file")
     assert source.name in str(outcome.message)
 
@@ -352,31 +352,31 @@ def test_what_is_no_regular_file_is_refused(house: Workbench, make: Any, monkeyp
         (gzip.compress(b"[" + b" " * 11 * MIB + b"]"), "events_20260115120000.json.gz", "too_large"),
     ],
 )
-def test_unreadable_content_fails_its_file_only(house: Workbench, content: bytes, name: str, code: str) -> None:
+def test_unreadable_content_fails_its_file_only(bench: Workbench, content: bytes, name: str, code: str) -> None:
     """The code says why; another file of the same task is loaded."""
-    bad, good = house.drop(content, name), house.drop([event()])
-    outcomes = {one.file_id: one for one in house.load(bad, good).outcomes}
+    bad, good = bench.drop(content, name), bench.drop([event()])
+    outcomes = {one.file_id: one for one in bench.load(bad, good).outcomes}
     assert (outcomes[bad.file_id].outcome, outcomes[bad.file_id].code) == ("failed", code)
     assert str(outcomes[bad.file_id].message).startswith(f"reading {name}: ")
     assert outcomes[good.file_id].outcome == "loaded"
-    assert len(house.rows()) == 1
+    assert len(bench.rows()) == 1
 
 
-def test_a_file_may_not_be_read(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_may_not_be_read(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rights are the file's fault."""
-    source = house.drop([event()])
+    source = bench.drop([event()])
 
     def refuse(*_: Any) -> int:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)  # the tests may run as root, who reads everything
-    result = load_files(house.job(source))
+    result = load_files(bench.job(source))
     assert (only(result).outcome, only(result).code) == ("failed", "unreadable")
 
 
-def test_too_many_open_files_are_the_worlds_fault(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_open_files_are_the_worlds_fault(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What would hit any file does not cost this one."""
-    job = house.job(house.drop([event()]))
+    job = bench.job(bench.drop([event()]))
 
     def refuse(*_: Any) -> int:
         raise OSError(24, "Too many open files")
@@ -386,11 +386,11 @@ def test_too_many_open_files_are_the_worlds_fault(house: Workbench, monkeypatch:
         load_files(job)
 
 
-def test_bad_records_beyond_the_limits_are_named(house: Workbench) -> None:
+def test_bad_records_beyond_the_limits_are_named(bench: Workbench) -> None:
     """The first of each reason, then how many more; none of the file's records is loaded, none is quarantined."""
-    bad = house.drop([event(1), *({"vehicle_id": "v", "at": "soon"} for _ in range(6)), {"at": "2026-01-15T00:00:00Z"}])
-    good = house.drop([event(2)])
-    outcomes = {one.file_id: one for one in house.load(bad, good).outcomes}
+    bad = bench.drop([event(1), *({"vehicle_id": "v", "at": "soon"} for _ in range(6)), {"at": "2026-01-15T00:00:00Z"}])
+    good = bench.drop([event(2)])
+    outcomes = {one.file_id: one for one in bench.load(bad, good).outcomes}
     outcome = outcomes[bad.file_id]
     assert (outcome.outcome, outcome.code) == ("error", "schema_mismatch")
     assert (outcome.records, outcome.rows, outcome.rejected) == (8, 0, 7)
@@ -402,32 +402,32 @@ def test_bad_records_beyond_the_limits_are_named(house: Workbench) -> None:
         ("bad_timestamp", "at", 6),
         ("missing_field", "vehicle_id", 1),
     ]
-    assert [row["speed"] for row in house.rows()] == [2]
-    assert house.rows(quarantine.TABLE) == []
+    assert [row["speed"] for row in bench.rows()] == [2]
+    assert bench.rows(quarantine.TABLE) == []
 
 
 # -- rejected records -------------------------------------------------------------------------------------------------
 
 
-def test_a_bad_record_costs_one_record(house: Workbench) -> None:
+def test_a_bad_record_costs_one_record(bench: Workbench) -> None:
     """The good ones are rows with the numbers that they have in the file; the bad ones are rows of the quarantine."""
-    first = house.drop([event(1), {**event(2), "at": "soon"}, event(3), {"at": "2026-01-15T00:00:00Z"}, event(5)])
-    second = house.drop(
+    first = bench.drop([event(1), {**event(2), "at": "soon"}, event(3), {"at": "2026-01-15T00:00:00Z"}, event(5)])
+    second = bench.drop(
         b'{"vehicle_id": "v9", "at": "2026-01-15T10:00:00Z"}\nno JSON\n', "events_20260116120000.jsonl", NEXT
     )
     batch_id = str(uuid.uuid4())
-    result = house.load(first, second, batch_id=batch_id)
+    result = bench.load(first, second, batch_id=batch_id)
     assert [(one.outcome, one.records, one.rows, one.rejected) for one in result.outcomes] == [
         ("loaded", 5, 3, 2),
         ("loaded", 2, 1, 1),
     ]
-    assert [(row["_file_id"], row["_record_no"], row["speed"]) for row in house.rows()] == [
+    assert [(row["_file_id"], row["_record_no"], row["speed"]) for row in bench.rows()] == [
         (first.file_id, 1, 1),
         (first.file_id, 3, 3),
         (first.file_id, 5, 5),
         (second.file_id, 1, None),
     ]
-    rejected = house.rows(quarantine.TABLE)
+    rejected = bench.rows(quarantine.TABLE)
     assert [(row["_file_id"], row["_record_no"], row["code"], row["field"]) for row in rejected] == [
         (first.file_id, 2, "bad_timestamp", "at"),
         (first.file_id, 4, "missing_field", "vehicle_id"),
@@ -453,7 +453,7 @@ def test_a_bad_record_costs_one_record(house: Workbench) -> None:
     }
 
 
-def test_clean_files_touch_no_quarantine(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_files_touch_no_quarantine(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is opened nor written for it, and no commit is due."""
     opened: list[str] = []
     whole = worker.Output
@@ -463,7 +463,7 @@ def test_clean_files_touch_no_quarantine(house: Workbench, monkeypatch: pytest.M
         return whole(handle, *facts, **more)
 
     monkeypatch.setattr(worker, "Output", output)
-    result = load_files(house.job(house.drop([event(1)])))
+    result = load_files(bench.job(bench.drop([event(1)])))
     assert (opened, result.quarantined) == ([NAME], [])
 
 
@@ -476,43 +476,43 @@ def test_clean_files_touch_no_quarantine(house: Workbench, monkeypatch: pytest.M
         ({"max_rejected_records": 2}, "loaded", 2, 2),
     ],
 )
-def test_limits_of_a_type(house: Workbench, config: dict[str, Any], outcome: str, rows: int, rejected: int) -> None:
+def test_limits_of_a_type(bench: Workbench, config: dict[str, Any], outcome: str, rows: int, rejected: int) -> None:
     """Beyond either limit a file loads nothing, and leaves nothing in the quarantine."""
-    house.use(EVENTS, **config)
-    result = house.load(house.drop([event(1), {}, event(3), {}]))
+    bench.use(EVENTS, **config)
+    result = bench.load(bench.drop([event(1), {}, event(3), {}]))
     assert (only(result).outcome, only(result).records, only(result).rejected) == (outcome, 4, 2)
-    assert (len(house.rows()), len(house.rows(quarantine.TABLE))) == (rows, rejected)
+    assert (len(bench.rows()), len(bench.rows(quarantine.TABLE))) == (rows, rejected)
 
 
-def test_nothing_but_bad_records_may_be_allowed(house: Workbench) -> None:
+def test_nothing_but_bad_records_may_be_allowed(bench: Workbench) -> None:
     """With a ratio of 1 such a file is loaded with no row."""
-    house.use(EVENTS, max_rejected_ratio=1)
-    result = house.load(house.drop([{}, {}]))
+    bench.use(EVENTS, max_rejected_ratio=1)
+    result = bench.load(bench.drop([{}, {}]))
     assert (only(result).outcome, only(result).rows, only(result).rejected) == ("loaded", 0, 2)
-    assert (house.rows(), len(house.rows(quarantine.TABLE))) == ([], 2)
+    assert (bench.rows(), len(bench.rows(quarantine.TABLE))) == ([], 2)
 
 
-def test_many_rejected_records_are_written_in_parts(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rejected_records_are_written_in_parts(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory of them is bounded; they are all there, each once."""
     monkeypatch.setattr(worker, "QUARANTINE_RECORDS", 4)
     monkeypatch.setattr(worker, "QUARANTINE_BYTES", 1)
-    result = house.load(house.drop([record for number in range(10) for record in (event(number), {})]))
+    result = bench.load(bench.drop([record for number in range(10) for record in (event(number), {})]))
     assert [file.record_count for file in result.quarantined] == [4, 4, 2]
-    assert [row["_record_no"] for row in house.rows(quarantine.TABLE)] == list(range(2, 21, 2))
+    assert [row["_record_no"] for row in bench.rows(quarantine.TABLE)] == list(range(2, 21, 2))
 
 
-def test_what_the_schema_has_not_is_rescued(house: Workbench) -> None:
+def test_what_the_schema_has_not_is_rescued(bench: Workbench) -> None:
     """It stands as JSON in its column, null where there is none, and its keys are told."""
-    result = house.load(house.drop([event(1), event(2, colour="red"), event(3)]), house.drop([event(4)]))
-    assert [row["_rescued"] for row in house.rows()] == [None, '{"colour":"red"}', None, None]
+    result = bench.load(bench.drop([event(1), event(2, colour="red"), event(3)]), bench.drop([event(4)]))
+    assert [row["_rescued"] for row in bench.rows()] == [None, '{"colour":"red"}', None, None]
     [key] = result.outcomes[0].unknown
     assert (key.key, key.records, key.sample) == ("colour", 1, '"red"')
     assert result.outcomes[1].unknown == ()
 
 
-def test_a_full_disk_is_the_worlds_fault(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_the_worlds_fault(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing fails for everybody: the batch waits, no file is blamed; nothing that was written is left."""
-    job = house.job(house.drop([event(1), {}]))
+    job = bench.job(bench.drop([event(1), {}]))
     whole = datafiles.write_file
 
     def full(io: Any, metadata: Any, tasks: Any) -> Iterable[Any]:
@@ -523,21 +523,21 @@ def test_a_full_disk_is_the_worlds_fault(house: Workbench, monkeypatch: pytest.M
     monkeypatch.setattr(datafiles, "write_file", full)
     with pytest.raises(WorldFault, match="No space left"):
         load_files(job)
-    assert list(house.folder.parent.rglob("*.parquet")) == []
+    assert list(bench.folder.parent.rglob("*.parquet")) == []
 
 
-def test_books_that_do_not_balance_are_fatal(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_books_that_do_not_balance_are_fatal(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that get lost between decoding and the footers stop everything."""
-    job = house.job(house.drop([event(1), event(2)]))
+    job = bench.job(bench.drop([event(1), event(2)]))
     add = Output.add
     monkeypatch.setattr(Output, "add", lambda output, day, rows: add(output, day, rows.slice(1)))
     with pytest.raises(Fatal, match="2 records were decoded, but the Parquet footers count 1"):
         load_files(job)
 
 
-def test_rejected_records_that_get_lost_are_fatal(house: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_records_that_get_lost_are_fatal(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are in the same books."""
-    job = house.job(house.drop([event(1), event(2), {}]))
+    job = bench.job(bench.drop([event(1), event(2), {}]))
     whole = worker.quarantine_rows
     monkeypatch.setattr(worker, "quarantine_rows", lambda *facts, **more: whole(*facts, **more).slice(1))
     with pytest.raises(Fatal, match="1 records were rejected, but the Parquet footers count 0"):

@@ -100,7 +100,7 @@ class SummaryShop(Workshop):
 
 
 @pytest.fixture
-def house(settings: Settings) -> Iterator[SummaryShop]:
+def shop(settings: Settings) -> Iterator[SummaryShop]:
     """One with empty tables."""
     made = SummaryShop(settings)
     yield made
@@ -134,9 +134,9 @@ def event(vehicle: str, time: datetime | None, kind: str | None = "start", **oth
     return {"vehicle_id": vehicle, "event_time": time, "event_type": kind, **other}
 
 
-def test_the_last_event_of_each_vehicle_and_day(house: SummaryShop) -> None:
+def test_the_last_event_of_each_vehicle_and_day(shop: SummaryShop) -> None:
     """Per vehicle and UTC day of the event, its last time and that event's type."""
-    house.fill(
+    shop.fill(
         EVENTS,
         [
             event("a", at("08:00"), "start"),
@@ -145,18 +145,18 @@ def test_the_last_event_of_each_vehicle_and_day(house: SummaryShop) -> None:
             event("a", at("00:00", NEXT), "start"),
         ],
     )
-    house.fill(EVENTS, [event("a", at("12:00"), "pause"), event("c", at("10:00", NEXT), "stop")])
+    shop.fill(EVENTS, [event("a", at("12:00"), "pause"), event("c", at("10:00", NEXT), "stop")])
 
-    result = house.build(EVENTS, DAY, NEXT)
+    result = shop.build(EVENTS, DAY, NEXT)
 
-    assert house.summary() == [
+    assert shop.summary() == [
         ("a", DAY, at("23:59:59.999999"), "stop"),
         ("a", NEXT, at("00:00", NEXT), "start"),
         ("b", DAY, at("00:00"), "park"),
         ("c", NEXT, at("10:00", NEXT), "stop"),
     ]
     assert (result.table, result.days) == (DAILY, {DAY: 2, NEXT: 2})
-    table = house.lake.table(DAILY)
+    table = shop.lake.table(DAILY)
     assert table is not None
     snapshot = table.current_snapshot()
     assert snapshot is not None and snapshot.snapshot_id == result.snapshot_id
@@ -167,66 +167,66 @@ def test_the_last_event_of_each_vehicle_and_day(house: SummaryShop) -> None:
     assert str(table.spec().fields[0]) == "1000: day: identity(2)"
 
 
-def test_only_the_days_asked_for(house: SummaryShop) -> None:
+def test_only_the_days_asked_for(shop: SummaryShop) -> None:
     """Rows of other days, just before and just after included, are left alone; gaps between days are gaps."""
-    house.fill(
+    shop.fill(
         EVENTS,
         [event("a", at("12:00", date(2026, 1, day))) for day in range(10, 21)] + [event("b", at("23:59:59.999999"))],
     )
 
-    result = house.build(EVENTS, date(2026, 1, 12), date(2026, 1, 13), date(2026, 1, 16), date(2026, 1, 18))
+    result = shop.build(EVENTS, date(2026, 1, 12), date(2026, 1, 13), date(2026, 1, 16), date(2026, 1, 18))
 
-    assert sorted(result.days) == [row[1] for row in house.summary()]
+    assert sorted(result.days) == [row[1] for row in shop.summary()]
     assert set(result.days.values()) == {1}
 
 
-def test_rows_count_by_event_time_wherever_the_file_name_put_them(house: SummaryShop) -> None:
+def test_rows_count_by_event_time_wherever_the_file_name_put_them(shop: SummaryShop) -> None:
     """A late file's rows lie in the partition of its name's date and count for the day of their event."""
-    house.fill(EVENTS, [event("a", at("10:00"), "start", date=DAY)])
-    house.build(EVENTS, DAY)
-    house.fill(EVENTS, [event("a", at("11:00"), "late", date=date(2026, 3, 1))])
-    house.fill(EVENTS, [event("a", at("12:00"), "early", date=date(2025, 12, 1))])
+    shop.fill(EVENTS, [event("a", at("10:00"), "start", date=DAY)])
+    shop.build(EVENTS, DAY)
+    shop.fill(EVENTS, [event("a", at("11:00"), "late", date=date(2026, 3, 1))])
+    shop.fill(EVENTS, [event("a", at("12:00"), "early", date=date(2025, 12, 1))])
 
-    house.build(EVENTS, DAY)
+    shop.build(EVENTS, DAY)
 
-    assert house.summary() == [("a", DAY, at("12:00"), "early")]
+    assert shop.summary() == [("a", DAY, at("12:00"), "early")]
 
 
 @pytest.mark.parametrize("at_once", [1, 1_000_000])
-def test_ties(house: SummaryShop, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_ties(shop: SummaryShop, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     """Of equal times the file claimed later wins, within one file the later record; however the work is cut."""
     monkeypatch.setattr(module, "ROWS_AT_ONCE", at_once)
     noon = at("12:00")
-    house.fill(EVENTS, [event("a", noon, "second file"), event("c", noon, "x")], file_id="0002")
-    house.fill(EVENTS, [event("a", noon, "first file"), event("a", at("13:00", NEXT), "other day")], file_id="0001")
-    house.fill(EVENTS, [event("b", noon, f"record {n}") for n in range(1, 12)], file_id="0003")
-    house.fill(EVENTS, [event("b", at("11:59"), "earlier, in a later file")], file_id="0004")
+    shop.fill(EVENTS, [event("a", noon, "second file"), event("c", noon, "x")], file_id="0002")
+    shop.fill(EVENTS, [event("a", noon, "first file"), event("a", at("13:00", NEXT), "other day")], file_id="0001")
+    shop.fill(EVENTS, [event("b", noon, f"record {n}") for n in range(1, 12)], file_id="0003")
+    shop.fill(EVENTS, [event("b", at("11:59"), "earlier, in a later file")], file_id="0004")
 
-    house.build(EVENTS, DAY)
+    shop.build(EVENTS, DAY)
 
-    assert house.summary() == [
+    assert shop.summary() == [
         ("a", DAY, noon, "second file"),
         ("b", DAY, noon, "record 11"),
         ("c", DAY, noon, "x"),
     ]
 
 
-def test_days_are_replaced_in_one_snapshot(house: SummaryShop) -> None:
+def test_days_are_replaced_in_one_snapshot(shop: SummaryShop) -> None:
     """Building days again adds one snapshot; the data files of other days are the same ones as before."""
     earlier = date(2026, 1, 14)
-    house.fill(EVENTS, [event("a", at("10:00", day)) for day in (earlier, DAY, NEXT)])
-    house.build(EVENTS, earlier, DAY, NEXT)
-    untouched, replaced = house.data_files(earlier), house.data_files(DAY)
-    house.fill(EVENTS, [event("b", at("11:00")), event("b", at("11:00", NEXT)), event("b", at("11:00", earlier))])
-    assert house.snapshots() == 1
+    shop.fill(EVENTS, [event("a", at("10:00", day)) for day in (earlier, DAY, NEXT)])
+    shop.build(EVENTS, earlier, DAY, NEXT)
+    untouched, replaced = shop.data_files(earlier), shop.data_files(DAY)
+    shop.fill(EVENTS, [event("b", at("11:00")), event("b", at("11:00", NEXT)), event("b", at("11:00", earlier))])
+    assert shop.snapshots() == 1
 
-    result = house.build(EVENTS, DAY, NEXT)
+    result = shop.build(EVENTS, DAY, NEXT)
 
-    assert house.snapshots() == 2
+    assert shop.snapshots() == 2
     assert result.days == {DAY: 2, NEXT: 2}
-    assert house.data_files(earlier) == untouched
-    assert house.data_files(DAY) != replaced
-    assert [row[:2] for row in house.summary()] == [
+    assert shop.data_files(earlier) == untouched
+    assert shop.data_files(DAY) != replaced
+    assert [row[:2] for row in shop.summary()] == [
         ("a", earlier),
         ("a", DAY),
         ("a", NEXT),
@@ -235,56 +235,56 @@ def test_days_are_replaced_in_one_snapshot(house: SummaryShop) -> None:
     ]
 
 
-def test_building_again_changes_nothing(house: SummaryShop) -> None:
+def test_building_again_changes_nothing(shop: SummaryShop) -> None:
     """Twice the same days: the same rows, one data file a day."""
-    house.fill(EVENTS, [event("a", at("10:00")), event("b", at("10:00", NEXT))])
-    house.build(EVENTS, DAY, NEXT)
-    first = house.summary()
+    shop.fill(EVENTS, [event("a", at("10:00")), event("b", at("10:00", NEXT))])
+    shop.build(EVENTS, DAY, NEXT)
+    first = shop.summary()
 
-    house.build(EVENTS, NEXT, DAY, DAY)
+    shop.build(EVENTS, NEXT, DAY, DAY)
 
-    assert house.summary() == first
-    assert len(house.data_files(DAY)) == 1
+    assert shop.summary() == first
+    assert len(shop.data_files(DAY)) == 1
 
 
-def test_a_day_that_lost_its_rows_loses_its_partition(house: SummaryShop) -> None:
+def test_a_day_that_lost_its_rows_loses_its_partition(shop: SummaryShop) -> None:
     """After a day's rows were deleted, its summary goes too, in a snapshot that only removes."""
-    house.fill(EVENTS, [event("a", at("10:00")), event("b", at("10:00", NEXT))])
-    house.build(EVENTS, DAY, NEXT)
-    raw = house.lake.table(EVENTS.table_name)
+    shop.fill(EVENTS, [event("a", at("10:00")), event("b", at("10:00", NEXT))])
+    shop.build(EVENTS, DAY, NEXT)
+    raw = shop.lake.table(EVENTS.table_name)
     assert raw is not None
     raw.delete("vehicle_id = 'a'")
 
-    result = house.build(EVENTS, DAY)
+    result = shop.build(EVENTS, DAY)
 
     assert result.days == {DAY: 0}
     assert result.snapshot_id is not None
-    assert [row[0] for row in house.summary()] == ["b"]
+    assert [row[0] for row in shop.summary()] == ["b"]
 
 
-def test_a_day_without_rows(house: SummaryShop) -> None:
+def test_a_day_without_rows(shop: SummaryShop) -> None:
     """It makes no snapshot, and it is no longer dirty."""
-    house.fill(EVENTS, [event("a", at("10:00"))])
-    house.build(EVENTS, DAY)
-    house.dirty(NEXT)
+    shop.fill(EVENTS, [event("a", at("10:00"))])
+    shop.build(EVENTS, DAY)
+    shop.dirty(NEXT)
 
-    result = house.build(EVENTS, NEXT)
+    result = shop.build(EVENTS, NEXT)
 
     assert (result.days, result.snapshot_id) == ({NEXT: 0}, None)
-    assert house.snapshots() == 1
-    assert house.ledger.dirty_days(DAILY) == []
+    assert shop.snapshots() == 1
+    assert shop.ledger.dirty_days(DAILY) == []
 
 
-def test_no_table_yet_and_no_days(house: SummaryShop) -> None:
+def test_no_table_yet_and_no_days(shop: SummaryShop) -> None:
     """A type that never loaded a file has an empty summary, and no table is made for it."""
-    assert house.build(EVENTS, DAY).days == {DAY: 0}
-    assert house.build(EVENTS).days == {}
-    assert house.lake.table(DAILY) is None
+    assert shop.build(EVENTS, DAY).days == {DAY: 0}
+    assert shop.build(EVENTS).days == {}
+    assert shop.lake.table(DAILY) is None
 
 
-def test_nulls(house: SummaryShop) -> None:
+def test_nulls(shop: SummaryShop) -> None:
     """A row without a time belongs to no day; a last row without a type is still the last."""
-    house.fill(
+    shop.fill(
         EVENTS,
         [
             event("a", at("10:00"), "start"),
@@ -294,9 +294,9 @@ def test_nulls(house: SummaryShop) -> None:
         ],
     )
 
-    house.build(EVENTS, DAY)
+    shop.build(EVENTS, DAY)
 
-    assert house.summary() == [("a", DAY, at("11:00"), None)]
+    assert shop.summary() == [("a", DAY, at("11:00"), None)]
 
 
 TRIPS = make_type(
@@ -341,9 +341,9 @@ def trip(region: str | None, car: int, line: int | None, ended: str, fare: str, 
     }
 
 
-def test_another_type_gets_a_summary_by_configuration(house: SummaryShop) -> None:
+def test_another_type_gets_a_summary_by_configuration(shop: SummaryShop) -> None:
     """Keys of several columns (null is a value), uuid, decimal and lists: configured, not coded."""
-    house.fill(
+    shop.fill(
         TRIPS,
         [
             trip("n", 0, 1, "10:00", "1.00"),
@@ -355,10 +355,10 @@ def test_another_type_gets_a_summary_by_configuration(house: SummaryShop) -> Non
         ],
     )
 
-    result = house.build(TRIPS, DAY)
+    result = shop.build(TRIPS, DAY)
 
     assert result.table == "summary.last_trips"
-    assert house.summary("summary.last_trips") == sorted(
+    assert shop.summary("summary.last_trips") == sorted(
         [
             ("n", CARS[0], 1, DAY, at("11:00"), Decimal("2.00"), ["2.00"], 7, 1),
             ("n", CARS[1], 1, DAY, at("09:00"), Decimal("3.00"), ["3.00"], None, 1),
@@ -369,7 +369,7 @@ def test_another_type_gets_a_summary_by_configuration(house: SummaryShop) -> Non
     )
 
 
-def test_a_summary_that_gains_and_loses_columns(house: SummaryShop) -> None:
+def test_a_summary_that_gains_and_loses_columns(shop: SummaryShop) -> None:
     """Columns that the configuration gains are added; those that it loses stay, null in days built from then on."""
 
     def keeping(*latest: str) -> FileType:
@@ -377,17 +377,17 @@ def test_a_summary_that_gains_and_loses_columns(house: SummaryShop) -> None:
         config = {**raw["processing_config"], "summary": {**raw["processing_config"]["summary"], "latest": latest}}
         return make_type({**raw, "processing_config": config})
 
-    house.fill(EVENTS, [event("a", at("10:00", day), "start", event_source="gps") for day in (DAY, NEXT)])
-    house.build(keeping("event_type"), DAY)
-    house.build(keeping("event_source"), NEXT)
+    shop.fill(EVENTS, [event("a", at("10:00", day), "start", event_source="gps") for day in (DAY, NEXT)])
+    shop.build(keeping("event_type"), DAY)
+    shop.build(keeping("event_source"), NEXT)
 
-    assert house.summary() == [
+    assert shop.summary() == [
         ("a", DAY, at("10:00"), "start", None),
         ("a", NEXT, at("10:00", NEXT), None, "gps"),
     ]
 
 
-def test_a_field_that_the_table_does_not_have_yet(house: SummaryShop) -> None:
+def test_a_field_that_the_table_does_not_have_yet(shop: SummaryShop) -> None:
     """A latest field that was added to the type after the last load is null; a time field that was has no rows."""
     raw = next(raw for raw in BUILT_IN if raw["file_type"] == "vehicle_events")
     fields = [
@@ -397,83 +397,83 @@ def test_a_field_that_the_table_does_not_have_yet(house: SummaryShop) -> None:
     ]
     wider = {**raw, "schema_definition": {**raw["schema_definition"], "fields": fields}}
     summary = raw["processing_config"]["summary"]
-    house.fill(EVENTS, [event("a", at("10:00"))])
+    shop.fill(EVENTS, [event("a", at("10:00"))])
 
     latest = {**raw["processing_config"], "summary": {**summary, "latest": ["speed"]}}
-    house.build(make_type({**wider, "processing_config": latest}), DAY)
-    assert house.summary() == [("a", DAY, at("10:00"), None)]
+    shop.build(make_type({**wider, "processing_config": latest}), DAY)
+    assert shop.summary() == [("a", DAY, at("10:00"), None)]
 
     other = {**raw["processing_config"], "summary": {**summary, "table": "other", "time": "t"}}
-    assert house.build(make_type({**wider, "processing_config": other}), DAY).days == {DAY: 0}
+    assert shop.build(make_type({**wider, "processing_config": other}), DAY).days == {DAY: 0}
 
 
-def test_days_at_the_ends_of_the_calendar(house: SummaryShop) -> None:
+def test_days_at_the_ends_of_the_calendar(shop: SummaryShop) -> None:
     """Devices send year 1 and year 9999; those are days like others."""
     ends = [date.min, date(1969, 12, 31), date.max]
-    house.fill(EVENTS, [event("a", at("23:59:59.999999", day)) for day in ends])
+    shop.fill(EVENTS, [event("a", at("23:59:59.999999", day)) for day in ends])
 
-    assert house.build(EVENTS, *ends).days == dict.fromkeys(ends, 1)
-    assert [row[1] for row in house.summary()] == ends
+    assert shop.build(EVENTS, *ends).days == dict.fromkeys(ends, 1)
+    assert [row[1] for row in shop.summary()] == ends
 
 
-def test_the_ledger_learns_what_was_built(house: SummaryShop) -> None:
+def test_the_ledger_learns_what_was_built(shop: SummaryShop) -> None:
     """A dirty day is clean afterwards; its rows and its snapshot are on record."""
-    house.fill(EVENTS, [event("a", at("10:00"))])
-    house.dirty(DAY)
+    shop.fill(EVENTS, [event("a", at("10:00"))])
+    shop.dirty(DAY)
 
-    result = house.build(EVENTS, DAY)
+    result = shop.build(EVENTS, DAY)
 
-    assert house.ledger.dirty_days(DAILY) == []
-    with house.database.reading() as session:
+    assert shop.ledger.dirty_days(DAILY) == []
+    with shop.database.reading() as session:
         row = session.get_one(SummaryDay, (DAILY, DAY))
         assert (row.file_type, row.rows, row.snapshot_id) == ("vehicle_events", 1, result.snapshot_id)
 
 
-def test_a_commit_during_the_build_leaves_its_day_dirty(house: SummaryShop) -> None:
+def test_a_commit_during_the_build_leaves_its_day_dirty(shop: SummaryShop) -> None:
     """Rows that come after the build began may be missed by it, so their day is built once more."""
-    house.fill(EVENTS, [event("a", at("10:00")), event("a", at("10:00", NEXT))])
-    house.dirty(DAY)
-    house.dirty(NEXT)
-    house.stage.before["write"] = lambda: house.dirty(DAY)
+    shop.fill(EVENTS, [event("a", at("10:00")), event("a", at("10:00", NEXT))])
+    shop.dirty(DAY)
+    shop.dirty(NEXT)
+    shop.stage.before["write"] = lambda: shop.dirty(DAY)
 
-    house.build(EVENTS, DAY, NEXT)
+    shop.build(EVENTS, DAY, NEXT)
 
-    assert [day for day, _ in house.ledger.dirty_days(DAILY)] == [DAY]
+    assert [day for day, _ in shop.ledger.dirty_days(DAILY)] == [DAY]
 
 
 @pytest.mark.parametrize("step", ["read", "write", "overwrite", "record"])
 def test_a_crash_leaves_the_day_dirty_and_the_next_build_whole(
-    house: SummaryShop, monkeypatch: pytest.MonkeyPatch, step: str
+    shop: SummaryShop, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Whatever step fails: the day stays dirty, old summary or new one stands, and building again makes it right."""
-    house.fill(EVENTS, [event("a", at("10:00"))])
-    house.build(EVENTS, DAY)
-    house.fill(EVENTS, [event("a", at("11:00"))])
-    house.dirty(DAY)
+    shop.fill(EVENTS, [event("a", at("10:00"))])
+    shop.build(EVENTS, DAY)
+    shop.fill(EVENTS, [event("a", at("11:00"))])
+    shop.dirty(DAY)
 
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk is gone")
 
     with monkeypatch.context() as broken:
         if step == "overwrite":
-            broken.setattr(house.lake, "overwrite", fail)
+            broken.setattr(shop.lake, "overwrite", fail)
         elif step == "record":
-            broken.setattr(house.ledger, "day_built", fail)
+            broken.setattr(shop.ledger, "day_built", fail)
         else:
-            broken.setitem(house.stage.before, f"summary: {step}", fail)
+            broken.setitem(shop.stage.before, f"summary: {step}", fail)
         with pytest.raises(OSError, match="disk is gone"):
-            house.build(EVENTS, DAY)
-    assert [day for day, _ in house.ledger.dirty_days(DAILY)] == [DAY]
-    assert len(house.summary()) == 1
+            shop.build(EVENTS, DAY)
+    assert [day for day, _ in shop.ledger.dirty_days(DAILY)] == [DAY]
+    assert len(shop.summary()) == 1
 
-    house.build(EVENTS, DAY)
-    assert house.summary() == [("a", DAY, at("11:00"), "start")]
-    assert house.ledger.dirty_days(DAILY) == []
+    shop.build(EVENTS, DAY)
+    assert shop.summary() == [("a", DAY, at("11:00"), "start")]
+    assert shop.ledger.dirty_days(DAILY) == []
 
 
-def test_a_type_without_a_summary(house: SummaryShop) -> None:
+def test_a_type_without_a_summary(shop: SummaryShop) -> None:
     """Asking for one is a mistake of the caller's, said in words."""
     status = make_type(next(raw for raw in BUILT_IN if raw["file_type"] == "vehicle_status"))
 
     with pytest.raises(UsageError, match="vehicle_status: it has no"):
-        house.build(status, DAY)
+        shop.build(status, DAY)
