@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import Lemonade
@@ -63,6 +65,18 @@ def lemonade(tmp_path: Path) -> Iterator[Lemonade]:
     home = Lemonade(tmp_path)
     yield home
     home.close()
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[dict[str, Any]]]:
+    """`lines("file.held")`: the facts of every line of that event so far."""
+    caplog.set_level(logging.INFO, logger="lemonade")
+
+    def of(event: str) -> list[dict[str, Any]]:
+        facts = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+        return [each for each in facts if each.get("event") == event]
+
+    return of
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -36,15 +35,9 @@ def shop(settings: Settings) -> Iterator[Workshop]:
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[dict[str, Any]]]:
+def told(lines: Callable[[str], list[dict[str, Any]]]) -> Callable[[str], list[dict[str, Any]]]:
     """`told("file.changed")`: the facts of that event's alerts so far."""
-    caplog.set_level(logging.INFO, logger="lemonade")
-
-    def of(event: str) -> list[dict[str, Any]]:
-        facts = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
-        return [each for each in facts if each.get("event") == event and each.get("alert")]
-
-    return of
+    return lambda event: [facts for facts in lines(event) if facts.get("alert")]
 
 
 # -- how files come ---------------------------------------------------------------------------------------------------

@@ -5,19 +5,19 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from catalog_commits import COMMIT, append_twice_at_once, commits, lost
 from command import drop, wait_for
 from inprocess import InProcessRunner
 from onehome import Home
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 from pyiceberg.table import Table
-from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId
+from pyiceberg.table.update import AssertRefSnapshotId
 from sqlalchemy.exc import OperationalError
 
 from metadata.database import engine as database_module
@@ -31,9 +31,6 @@ from watcher.commands import run as run_command
 from watcher.daemon.service import Service
 
 NAME = "raw_data.vehicle_events"
-COMMIT = SqlCatalog.commit_table
-
-Commit = Callable[..., Any]
 
 
 @pytest.fixture
@@ -42,20 +39,6 @@ def home(settings_with: Callable[..., Settings]) -> Iterator[Home]:
     made = Home(settings_with(SETTLE_SECONDS="0"))
     yield made
     made.app.unchecked_database.close()
-
-
-@contextmanager
-def commits(monkeypatch: pytest.MonkeyPatch, instead: Commit) -> Iterator[None]:
-    """The catalog's commits of snapshots go through `instead(catalog, table, requirements, updates)` meanwhile."""
-
-    def commit_table(catalog: SqlCatalog, table: Table, requirements: Any, updates: Any) -> Any:
-        if not any(isinstance(update, AddSnapshotUpdate) for update in updates):
-            return COMMIT(catalog, table, requirements, updates)
-        return instead(catalog, table, requirements, updates)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SqlCatalog, "commit_table", commit_table)
-        yield
 
 
 def table_of(home: Home) -> Table:
@@ -98,21 +81,12 @@ def lost_answer(kind: str) -> Exception:
 
 @pytest.mark.parametrize("kind", ["unknown", "connection", "database", "bug"])
 @pytest.mark.parametrize("landed", [True, False], ids=["landed", "not landed"])
-def test_the_answer_is_lost(home: Home, monkeypatch: pytest.MonkeyPatch, kind: str, landed: bool) -> None:
+def test_the_answer_is_lost(home: Home, kind: str, landed: bool) -> None:
     """The table is asked before anything else: one snapshot, whichever way the lost answer would have said."""
     home.bring(1)
     home.patience = 3
     calls: list[bool] = []
-
-    def instead(*arguments: Any) -> Any:
-        calls.append(True)
-        if len(calls) > 1:
-            return COMMIT(*arguments)
-        if landed:
-            COMMIT(*arguments)
-        raise lost_answer(kind)
-
-    with commits(monkeypatch, instead):
+    with commits(lost(landed=landed, calls=calls, error=lost_answer(kind))):
         home.load()
     assert len(calls) == (1 if landed else 2)
     assert snapshots(home) == 1
@@ -120,16 +94,10 @@ def test_the_answer_is_lost(home: Home, monkeypatch: pytest.MonkeyPatch, kind: s
 
 
 @pytest.mark.parametrize("landed", [True, False], ids=["landed", "not landed"])
-def test_the_answer_is_lost_and_the_process_ends(home: Home, monkeypatch: pytest.MonkeyPatch, landed: bool) -> None:
+def test_the_answer_is_lost_and_the_process_ends(home: Home, landed: bool) -> None:
     """The next start finds the snapshot, or commits the same data files."""
     home.bring(1)
-
-    def instead(*arguments: Any) -> Any:
-        if landed:
-            COMMIT(*arguments)
-        raise CommitStateUnknownException("no answer")
-
-    with commits(monkeypatch, instead):
+    with commits(lost(landed=landed)):
         home.load()
     [batch] = home.app.ledger.batches()
     assert batch.state == BatchState.PREPARED
@@ -141,7 +109,7 @@ def test_the_answer_is_lost_and_the_process_ends(home: Home, monkeypatch: pytest
 
 @pytest.mark.parametrize("moment", ["after recovery", "within recovery"])
 @pytest.mark.parametrize("checked", [True, False], ids=["requirements", "none"])
-def test_the_commit_lands_late(home: Home, monkeypatch: pytest.MonkeyPatch, moment: str, checked: bool) -> None:
+def test_the_commit_lands_late(home: Home, moment: str, checked: bool) -> None:
     """A request of the dead process that arrives after the restart adds nothing, even where nobody checks it."""
     home.bring(1)
     staged: list[Any] = []
@@ -150,7 +118,7 @@ def test_the_commit_lands_late(home: Home, monkeypatch: pytest.MonkeyPatch, mome
         staged.append(arguments)
         raise CommitStateUnknownException("it is still under way")
 
-    with commits(monkeypatch, keep):
+    with commits(keep):
         home.load()
     home.start(recover=False)
 
@@ -165,7 +133,7 @@ def test_the_commit_lands_late(home: Home, monkeypatch: pytest.MonkeyPatch, mome
         return COMMIT(*arguments)
 
     if moment == "within recovery":
-        with commits(monkeypatch, late_one_first):
+        with commits(late_one_first):
             home.work.recover()
     else:
         home.work.recover()
@@ -193,7 +161,7 @@ def test_another_writer_is_faster_once(home: Home, monkeypatch: pytest.MonkeyPat
                 append_as_another_program(home)
         return COMMIT(catalog, table, *more)
 
-    with commits(monkeypatch, instead):
+    with commits(instead):
         home.load()
     assert len(calls) == 2
     assert snapshots(home) == 4
@@ -217,7 +185,7 @@ def test_other_writers_win_until_tries_are_used_up(
             raise CommitFailedException("somebody else was faster")
         return COMMIT(*arguments)
 
-    with commits(monkeypatch, instead):
+    with commits(instead):
         home.load()
     assert len(calls) == 10
     [batch] = home.app.ledger.batches()
@@ -227,38 +195,15 @@ def test_other_writers_win_until_tries_are_used_up(
     home.app.unchecked_database.close()
 
 
-def test_two_handles_commit_one_batch(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_handles_commit_one_batch(home: Home) -> None:
     """Two processes that both found the batch absent send it at the same moment: it is in the table once."""
     home.bring(1)
 
-    def lost(*_arguments: Any) -> Any:
-        raise CommitStateUnknownException("no answer")
-
-    with commits(monkeypatch, lost):
+    with commits(lost()):
         home.load()
     [batch] = home.app.ledger.batches()
     paths = home.app.ledger.data_file_paths(batch.id)
-    both = threading.Barrier(2, timeout=30)
-    seen: list[str] = []
-
-    def together(*arguments: Any) -> Any:
-        if threading.current_thread().name not in seen:
-            seen.append(threading.current_thread().name)
-            both.wait()
-        return COMMIT(*arguments)
-
-    results: list[Any] = []
-
-    def commit() -> None:
-        results.append(Lake(home.settings).append_paths(NAME, batch.id, paths, {}))
-
-    with commits(monkeypatch, together):
-        threads = [threading.Thread(target=commit) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    assert sorted(commit.landed_before for commit in results) == [False, True]
+    assert append_twice_at_once(home.settings, NAME, batch.id, paths) == [False, True]
     home.start()
     assert snapshots(home) == 1
     home.assert_balanced(10)
@@ -308,7 +253,7 @@ def test_database_is_locked_in_mid_batch(
             lockers.append(locked(catalog_file(home) if which == "catalog" else home.ledger_file))
         return COMMIT(*arguments)
 
-    with commits(monkeypatch, instead):
+    with commits(instead):
         home.load()
     assert len(home.waits) >= 3
     [batch] = home.app.ledger.batches()
@@ -376,10 +321,7 @@ def test_the_daemon_waits_with_its_recovery(
     home = Home(settings_with(SETTLE_SECONDS="0", ICEBERG_CATALOG_URI=f"sqlite:///{folder}/catalog.db"))
     home.bring(1)
 
-    def lost(*_arguments: Any) -> Any:
-        raise CommitStateUnknownException("no answer")
-
-    with commits(monkeypatch, lost):
+    with commits(lost()):
         home.load()
     caplog.clear()
     lockers = [sqlite3.connect(home.ledger_file, isolation_level=None)]
@@ -411,26 +353,22 @@ def test_the_daemon_waits_with_its_recovery(
 # -- history was changed before recovery ran --------------------------------------------------------------------------
 
 
-def prepared_and_landed(home: Home, monkeypatch: pytest.MonkeyPatch) -> str:
+def prepared_and_landed(home: Home) -> str:
     """A batch that is in the table, and prepared in the ledger: the process died in between. Returns its id."""
     home.bring(1)
     home.load()
     home.bring(2)
 
-    def landed_unheard(*arguments: Any) -> Any:
-        COMMIT(*arguments)
-        raise CommitStateUnknownException("no answer")
-
-    with commits(monkeypatch, landed_unheard):
+    with commits(lost(landed=True)):
         home.load()
     batch = home.app.ledger.batches()[0]
     assert batch.state == BatchState.PREPARED
     return batch.id
 
 
-def test_the_snapshot_has_expired_before_recovery(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_snapshot_has_expired_before_recovery(home: Home) -> None:
     """Its data files in the current manifests tell that it had landed."""
-    batch_id = prepared_and_landed(home, monkeypatch)
+    batch_id = prepared_and_landed(home)
     append_as_another_program(home)
     table = table_of(home)
     current = table.current_snapshot()
@@ -443,11 +381,9 @@ def test_the_snapshot_has_expired_before_recovery(home: Home, monkeypatch: pytes
     home.assert_balanced(20)
 
 
-def test_the_table_was_rolled_back_before_recovery(
-    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_table_was_rolled_back_before_recovery(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     """Its type stops with a critical alert, others go on; with the snapshot back, the next start goes on."""
-    batch_id = prepared_and_landed(home, monkeypatch)
+    batch_id = prepared_and_landed(home)
     table = table_of(home)
     before, landed = table.metadata.snapshots
     table.manage_snapshots().rollback_to_snapshot(before.snapshot_id).commit()

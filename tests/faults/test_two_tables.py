@@ -5,22 +5,19 @@ Most tests share one Lemonade, for each of them leaves its books balanced.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from books import rejected_records
+from catalog_commits import COMMIT, append_twice_at_once, commits, lost
 from command import drop, events_file
 from conftest import make_settings
 from deaths import Only, any_call, death, of_files, to_table
 from onehome import Home
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
-from pyiceberg.table import Table
-from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId
+from pyiceberg.table.update import AssertRefSnapshotId
 from sqlalchemy import select
 
 from metadata.database.models import UnknownField
@@ -36,8 +33,6 @@ from watcher.work.startup_repair import Action
 from watcher.work.work import flush_answer
 
 EVENTS = "raw_data.vehicle_events"
-COMMIT = SqlCatalog.commit_table
-Commit = Callable[..., Any]
 
 
 class Lasting(Home):
@@ -197,35 +192,6 @@ def test_rejected_records_are_told_once_a_batch(
 # -- answers that are lost --------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def commits(name: str, instead: Commit) -> Iterator[None]:
-    """The catalog's commits of snapshots of that table go through `instead(catalog, table, requirements, updates)`."""
-
-    def commit_table(catalog: SqlCatalog, table: Table, requirements: Any, updates: Any) -> Any:
-        is_snapshot = any(isinstance(update, AddSnapshotUpdate) for update in updates)
-        mine = is_snapshot and ".".join(table.name()) == name
-        return (instead if mine else COMMIT)(catalog, table, requirements, updates)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SqlCatalog, "commit_table", commit_table)
-        yield
-
-
-def lost(*, landed: bool, calls: list[bool] | None = None) -> Commit:
-    """A commit whose first answer is lost, whether it landed or not; with `calls` later ones come through."""
-
-    def instead(*arguments: Any) -> Any:
-        if calls is not None:
-            calls.append(True)
-            if len(calls) > 1:
-                return COMMIT(*arguments)
-        if landed:
-            COMMIT(*arguments)
-        raise CommitStateUnknownException("no answer")
-
-    return instead
-
-
 @pytest.mark.parametrize("landed", [True, False], ids=["landed", "not landed"])
 @pytest.mark.parametrize("name", [QUARANTINE, EVENTS])
 def test_an_answer_is_lost(shared: Lasting, name: str, landed: bool) -> None:
@@ -233,7 +199,7 @@ def test_an_answer_is_lost(shared: Lasting, name: str, landed: bool) -> None:
     shared.drop_some(1)
     shared.patience = 3
     before, calls = shared.snapshots(), list[bool]()
-    with commits(name, lost(landed=landed, calls=calls)):
+    with commits(lost(landed=landed, calls=calls), name):
         shared.load()
     assert len(calls) == (1 if landed else 2)
     assert shared.snapshots() == (before[0] + 1, before[1] + 1)
@@ -250,7 +216,7 @@ def test_a_commit_lands_late(shared: Lasting, name: str) -> None:
         staged.append(arguments)
         raise CommitStateUnknownException("it is still under way")
 
-    with commits(name, keep):
+    with commits(keep, name):
         shared.load()
     shared.start(recover=False)
 
@@ -261,7 +227,7 @@ def test_a_commit_lands_late(shared: Lasting, name: str) -> None:
             COMMIT(Lake(shared.settings).catalog, table, unchecked, updates)
         return COMMIT(*arguments)
 
-    with commits(name, late_one_first):
+    with commits(late_one_first, name):
         shared.work.recover()
     assert staged == []
     assert shared.snapshots() == (before[0] + 1, before[1] + 1)
@@ -277,7 +243,7 @@ def test_a_commit_lands_after_recovery(shared: Lasting) -> None:
         staged.append(arguments)
         raise CommitStateUnknownException("it is still under way")
 
-    with commits(QUARANTINE, keep):
+    with commits(keep, QUARANTINE):
         shared.load()
     shared.start()
     before = shared.snapshots()
@@ -291,31 +257,11 @@ def test_two_handles_commit_one_batchs_rejected_records(shared: Lasting) -> None
     """Two processes that both found them absent send them at the same moment: they are in the quarantine once."""
     shared.drop_some(3)
     before = shared.snapshots()
-    with commits(QUARANTINE, lost(landed=False)):
+    with commits(lost(landed=False), QUARANTINE):
         shared.load()
     [batch] = shared.app.ledger.batches(state=BatchState.PREPARED)
     paths = shared.app.ledger.data_file_paths(batch.id, QUARANTINE)
-    both = threading.Barrier(2, timeout=30)
-    seen: set[str] = set()
-
-    def together(*arguments: Any) -> Any:
-        if (me := threading.current_thread().name) not in seen:
-            seen.add(me)
-            both.wait()
-        return COMMIT(*arguments)
-
-    results: list[Any] = []
-
-    def commit() -> None:
-        results.append(Lake(shared.settings).append_paths(QUARANTINE, batch.id, paths, {}))
-
-    with commits(QUARANTINE, together):
-        threads = [threading.Thread(target=commit) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    assert sorted(commit.landed_before for commit in results) == [False, True]
+    assert append_twice_at_once(shared.settings, QUARANTINE, batch.id, paths) == [False, True]
     shared.start()
     assert shared.snapshots() == (before[0] + 1, before[1] + 1)
     shared.assert_whole()
@@ -334,7 +280,7 @@ def test_a_quarantine_that_was_rolled_back_stops_the_type(home: Lasting, caplog:
     home.drop_some(1)
     home.load()
     home.drop_some(2)
-    with commits(EVENTS, lost(landed=False)):
+    with commits(lost(landed=False), EVENTS):
         home.load()
     table = Lake(home.settings).table(QUARANTINE)
     assert table is not None
@@ -360,7 +306,7 @@ def test_a_quarantine_that_was_rolled_back_stops_the_type(home: Lasting, caplog:
 def test_a_quarantine_whose_history_was_cut_stops_the_type(home: Lasting, caplog: pytest.LogCaptureFixture) -> None:
     """Its records and its snapshot are gone, and may have been there: they are not sent again."""
     home.drop_some(1)
-    with commits(QUARANTINE, lost(landed=True)):
+    with commits(lost(landed=True), QUARANTINE):
         home.load()
     table = Lake(home.settings).table(QUARANTINE)
     assert table is not None
@@ -403,7 +349,7 @@ def test_a_file_that_replaces_takes_rejected_records_out(home: Lasting, name: st
     document = events_file(7, start=500)
     del document["vehicles_events"][6]["vehicle_id"]
     drop(home.settings.incoming_folder, "vehicles_events_20260115120001.json", document)
-    with commits(name, lost(landed=landed)):
+    with commits(lost(landed=landed), name):
         home.load()
     assert home.app.ledger.batches()[0].state == BatchState.PREPARED
     home.start()
@@ -421,7 +367,7 @@ def test_a_whole_file_replaces_one_with_rejected_records(home: Lasting) -> None:
     home.bring(1, bad=3)
     home.load()
     drop(home.settings.incoming_folder, "vehicles_events_20260115120001.json", events_file(5, start=500))
-    with commits(QUARANTINE, lost(landed=True)):
+    with commits(lost(landed=True), QUARANTINE):
         home.load()
     home.start()
     assert home.snapshots() == (2, 2)
@@ -443,7 +389,7 @@ def test_a_restored_ledger_learns_of_rejected_records(home: Lasting, tmp_path: P
     if died is None:
         home.load()
     else:
-        with commits(died, lost(landed=died == QUARANTINE)):
+        with commits(lost(landed=died == QUARANTINE), died):
             home.load()
     home.restore(backup)
     home.start()

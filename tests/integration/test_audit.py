@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -492,38 +491,26 @@ def test_the_command_says_it_in_text_and_json(lent: Workshop) -> None:
 # -- nightly --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[dict[str, Any]]]:
-    """`told("audit.failed")`: the facts of the lines of one event."""
-    caplog.set_level(logging.INFO, logger="lemonade")
-
-    def lines(event: str) -> list[dict[str, Any]]:
-        facts = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
-        return [each for each in facts if each.get("event") == event]
-
-    return lines
-
-
-def test_nightly_after_the_summary(lent: Workshop, told: Callable[[str], list[dict[str, Any]]]) -> None:
+def test_nightly_after_the_summary(lent: Workshop, lines: Callable[[str], list[dict[str, Any]]]) -> None:
     """The schedule's summary is followed by an audit: an event, or a critical alert with the first findings."""
     service = Service(lent.app)
     service._scheduled_summary(lent.clock.now())
-    assert [(line["files"], line["rows"]) for line in told("audit.finished")] == [(4, 22)]
+    assert [(line["files"], line["rows"]) for line in lines("audit.finished")] == [(4, 22)]
     with aside(Path(file(lent, SECOND).path)):
         service._scheduled_summary(lent.clock.now())
-    (alert,) = told("audit.failed")
+    (alert,) = lines("audit.failed")
     assert (alert["alert"], alert["severity"], alert["code"]) == (True, "critical", "file_missing_on_disk")
     assert (len(alert["findings"]), alert["findings_count"]) == (1, 1)
     assert SECOND in alert["findings"][0]
 
 
 def test_nightly_audit_can_be_switched_off(
-    settings_with: Callable[..., Settings], told: Callable[[str], list[dict[str, Any]]]
+    settings_with: Callable[..., Settings], lines: Callable[[str], list[dict[str, Any]]]
 ) -> None:
     """AUDIT_NIGHTLY=false leaves only the command."""
     shop = Workshop(settings_with(AUDIT_NIGHTLY="false"))
     Service(shop.app)._scheduled_summary(shop.clock.now())
-    assert told("audit.finished") == []
+    assert lines("audit.finished") == []
     shop.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import socket
 import threading
@@ -88,18 +87,6 @@ def house(settings: Settings, clock: HandClock) -> Iterator[Gatehouse]:
     made = Gatehouse(settings, clock)
     yield made
     made.close()
-
-
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[dict[str, Any]]]:
-    """`lines("file.held")`: the facts of every line of that event so far."""
-    caplog.set_level(logging.INFO, logger="lemonade")
-
-    def of(event: str) -> list[dict[str, Any]]:
-        facts = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
-        return [each for each in facts if each.get("event") == event]
-
-    return of
 
 
 def alerts(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
