@@ -23,8 +23,8 @@ from processors.change.undo import Undo
 from processors.lake.lake import LandingState
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import BatchResult, MicroBatches
-from processors.receipts.batches import forgotten
 from processors.receipts.operations import OperationReceipts
+from processors.receipts.rebuild import forgotten
 from watcher.intake.intake import Intake
 
 log = get_logger()

@@ -28,8 +28,9 @@ from processors.change.undo import Undo
 from processors.load.commit_protocol import MicroBatches
 from processors.read.audit import Audit, audit
 from processors.read.summary import SummaryResult, build_days
-from processors.receipts.batches import rebuild_forgotten, sweep_receipts
+from processors.receipts.batches import sweep_receipts
 from processors.receipts.operations import OperationReceipts
+from processors.receipts.rebuild import rebuild_forgotten
 from watcher.app import App
 from watcher.intake.free_space import Room
 from watcher.intake.intake import Ignored, Intake, ScanResult
