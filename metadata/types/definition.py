@@ -11,23 +11,18 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from metadata.types.field_types import FieldType
+
 DATE_COLUMN = "date"
 LINEAGE = ("_source_file", "_file_id", "_record_no", "_batch_id")
 RESCUED = "_rescued"
 """The columns that every raw table has after its type's own: the date, its lineage, and JSON of what its schema does
 not know; no field may take their names."""
 
-PLAIN_TYPES = frozenset(
-    {"boolean", "int", "long", "float", "double", "date", "time", "timestamp", "string", "uuid", "binary", "json"}
-)
-DECIMAL = re.compile(r"decimal\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 JSON_KEY = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]*')  # what msgspec's structs can spell
 TYPE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """How the names of fields and types are written."""
-
-FieldType = str | dict[str, Any]
-"""`"long"`, `"decimal(10,2)"`, …, or a struct, list or map in Iceberg's JSON form without its ids."""
 
 
 class Unset(Enum):
@@ -104,14 +99,3 @@ class Definition(CheckedValue):
     def required(self) -> tuple[Field, ...]:
         """The fields without which a record is rejected."""
         return tuple(field for field in self.fields if field.required)
-
-
-def decimal_digits(type_: FieldType) -> tuple[int, int] | None:
-    """Precision and scale of a decimal type; None for other types."""
-    match = DECIMAL.fullmatch(type_) if isinstance(type_, str) else None
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def can_coerce(type_: FieldType) -> bool:
-    """Whether `"coerce": true` means something for a type: strings, numbers, booleans."""
-    return type_ in ("string", "boolean", "int", "long", "float", "double") or decimal_digits(type_) is not None

@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from metadata.types.file_type import FileType
-
 from metadata.database.models import Operation
 from metadata.database.states import BatchState
 from metadata.errors import LemonadeError
 from metadata.logs import Event, get_logger
 from metadata.operations.base import OperationLedger
 from metadata.outage import Outage
+from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
 from processors.lake.landing import derived_snapshot_id
 from processors.lake.quarantine_table import TABLE

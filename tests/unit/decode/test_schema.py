@@ -16,7 +16,8 @@ from pyiceberg.table import WriteTask
 from pyiceberg.types import StringType, TimestamptzType
 
 from metadata.types.config import ProcessingConfig
-from metadata.types.definition import LINEAGE, PLAIN_TYPES, RESCUED, Definition
+from metadata.types.definition import LINEAGE, RESCUED, Definition
+from metadata.types.field_types import PLAIN_TYPES
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.decoder import Decoder
