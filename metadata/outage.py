@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from metadata.errors import WorldFault
 from metadata.files.os_errors import DISK_FULL
@@ -17,6 +17,7 @@ from metadata.retry_policy import WORLD
 
 log = get_logger()
 
+P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T", bound=object)
 
@@ -61,12 +62,15 @@ class Outage:
         with self._lock:
             return any(code == DISK_FULL for thread, code in self._waiting.items() if thread != mine)
 
-    def wait_out(self, action: Callable[[], R]) -> R:
-        """Do it; while the world is away, again and again. Raises its WorldFault when the daemon drains meanwhile."""
+    def wait_out(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """`action(*args, **kwargs)`; while the world is away, again and again.
+
+        Raises its WorldFault when the daemon drains meanwhile.
+        """
         wait = _FIRST_WAIT_SECONDS
         while True:
             try:
-                done = action()
+                done = action(*args, **kwargs)
             except WorldFault as fault:
                 self.begins(fault)
                 if not self.pause(wait):

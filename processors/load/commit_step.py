@@ -174,7 +174,8 @@ class Committer:
         """What takes the replaced rows out of a table as it is now."""
         files = [file for file in replaced if rows_in(part.table_name, [file])]
         loaded = LoadedRows.from_files(files)
-        return find_rest(self.operations, self.rewriter, part.table_name, files, loaded, time_field)
+        days = self.operations.days_of(files)
+        return find_rest(self.rewriter, part.table_name, files, loaded, time_field, days)
 
     def _bring_on_record(self, batch: Batch, part: TablePart, replaced: Sequence[SourceFile], rest: Rest) -> None:
         check_rows(part.table_name, replaced, rest)
