@@ -26,6 +26,7 @@ from metadata.types.config import OnRedelivery
 from processors.change.undo import Undo
 from processors.lake.lake import OPERATION_ID, Lake
 from processors.load.move_step import Settler
+from processors.rewrite import rewrite_task
 from processors.rewrite import rewriter as rewrite
 from processors.rewrite.rewriter import Rewriter
 from watcher.commands.undo import undo as undo_command
@@ -293,7 +294,7 @@ def test_a_disk_without_room_for_what_stays(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch, pytest.raises(WorldFault, match="writing data files of raw_data") as fault:
-        patch.setattr(rewrite, "write_file", refuse)
+        patch.setattr(rewrite_task, "write_file", refuse)
         undo(shop, A)
     assert fault.value.code == code
     assert [row.state for row in operations(shop)] == [BatchState.ABANDONED]

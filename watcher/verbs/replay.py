@@ -10,8 +10,8 @@ from typing import Any
 
 from metadata.errors import BatchFault, TypeStopped, UsageError
 from metadata.ledger.life import find_files
+from metadata.ledger.values import RecordKey
 from metadata.operations.replay import ReplayLedger, ReplayVerb
-from metadata.operations.reserved_records import RecordKey
 from metadata.types.file_type import FileType, TypeStatus
 from processors.change.chosen_records import Chunk, RecordId, RejectedRecords, Selection
 from processors.change.replay import CHUNK_BYTES, CHUNK_RECORDS, Replay, Taken
