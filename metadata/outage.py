@@ -2,13 +2,16 @@
 
 Several threads may meet the same outage; it is one alert when the first of them stops and one line when the last goes
 on. Nothing here counts attempts: an outage is nobody's fault.
+
+Whoever waits is given the process's one Outage and names the step that is done again: `outage.wait_out(step, …)`. Where
+steps lie inside of others the innermost waits, for it repeats least; those around it only see how it ends.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
 from metadata.errors import WorldFault
 from metadata.files.os_errors import DISK_FULL
@@ -19,7 +22,6 @@ log = get_logger()
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T", bound=object)
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = WORLD.first_wait_seconds, WORLD.longest_wait_seconds
 
@@ -65,36 +67,24 @@ class Outage:
     def wait_out(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`action(*args, **kwargs)`; while the world is away, again and again.
 
-        Raises its WorldFault when the daemon drains meanwhile.
+        Raises its WorldFault, as given up, when the daemon drains meanwhile; one that was given up inside of `action`
+        passes at once.
         """
-        wait = _FIRST_WAIT_SECONDS
+        wait, waited = _FIRST_WAIT_SECONDS, False
         while True:
             try:
                 done = action(*args, **kwargs)
             except WorldFault as fault:
+                if fault.given_up:
+                    raise
                 self.begins(fault)
+                waited = True
                 if not self.pause(wait):
                     self._forget()
+                    fault.given_up = True
                     raise
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
             else:
-                self.ends()
+                if waited:
+                    self.ends()
                 return done
-
-    def patient(self, thing: T) -> T:
-        """`thing`, but every call of its methods waits an outage out. For one whose calls are transactions."""
-        return cast("T", _Patient(thing, self))
-
-
-class _Patient:
-    """See `Outage.patient`."""
-
-    def __init__(self, thing: object, outage: Outage) -> None:
-        self._thing = thing
-        self._outage = outage
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._thing, name)
-        if not callable(found):
-            return found
-        return lambda *args, **kwargs: self._outage.wait_out(lambda: found(*args, **kwargs))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from metadata.database.models import Operation
 from metadata.database.states import BatchState
-from metadata.errors import LemonadeError
+from metadata.errors import LemonadeError, WorldFault
 from metadata.logs import Event, get_logger
 from metadata.operations.base import OperationLedger
 from metadata.outage import Outage
@@ -89,6 +89,8 @@ class OperationSteps(ABC, Generic[Books, Result]):
         try:
             yield
         except LemonadeError as error:
+            if isinstance(error, WorldFault) and error.given_up:
+                raise  # the ledger is away and the daemon drains: the next start gives it up
             self.outage.wait_out(self.operations.abandon, operation_id, error.message)
             if self.abandoned is not None:
                 log.warning(self.abandoned, operation_id=operation_id, code=error.code, error=error.message)

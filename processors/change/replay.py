@@ -42,7 +42,8 @@ from metadata.types.file_type import FileType
 from processors.change.base import OperationSteps, changed_tables
 from processors.change.chosen_records import Chunk
 from processors.change.replay_decode import PassedRecords, ReplayDecoder
-from processors.lake.lake import Lake, LandingState
+from processors.lake.lake import Lake
+from processors.lake.landing import LandingState
 from processors.lake.quarantine_table import TABLE
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import NOTHING, Rest, Rewriter
@@ -95,7 +96,7 @@ class Replay(OperationSteps[ReplayLedger, Taken]):
         receipts: OperationReceipts,
     ) -> None:
         super().__init__(ReplayLedger(ledger.database, ledger.clock), lake, rewriter, outage, receipts)
-        self.decoder = ReplayDecoder(settings, self.operations, lake)
+        self.decoder = ReplayDecoder(settings, self.operations, lake, outage)
         self.records = self.decoder.records
 
     def take(self, verb: ReplayVerb, chunk: Chunk, kind: FileType | None, table_name: str) -> Taken:

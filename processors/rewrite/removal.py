@@ -34,8 +34,8 @@ def find_rest(
 ) -> Rest:
     """What takes the rows of `files` out of their type's table or out of the quarantine; nothing where they have none.
 
-    `batch_days` are those that their batches have touched, of the field `time_field`. Data files that hold others too
-    are written again. Whether it finds as many as the ledger says, `check_rows` asks.
+    `batch_days` are those of `time_field` that their batches have touched, as the ledger has them.
+    Data files that hold others too are written again. Whether it finds as many as the ledger says, `check_rows` asks.
     """
     if not rows_in(table_name, files):
         return NOTHING

@@ -28,7 +28,7 @@ from processors.rewrite.which_rows import Rows
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
 
-    from processors.lake.lake import TableHandle
+    from processors.lake.handle import TableHandle
 
 
 class ChangedRows(NamedTuple):

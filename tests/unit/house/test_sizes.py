@@ -26,6 +26,7 @@ MANY_ATTRIBUTES = {
     "metadata.ledger.values.FileOutcome": "a row of batch_files, with what a changed or rejected file tells beside",
     "processors.change.replay.Taken": "what a replay tells of itself: a field of its answer each",
     "processors.change.undo.UndoResult": "what an undo tells of itself: a field of its answer each",
+    "processors.load.commit_protocol.BatchResult": "an entry of the answer of a flush: a field a key",
     "metadata.settings.Settings": "a field a setting: the page of settings is made from it",
 }
 
