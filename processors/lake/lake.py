@@ -30,7 +30,6 @@ from sqlalchemy import Engine, event, make_url, text
 from metadata.errors import TypeStopped, WorldFault
 from metadata.files.os_errors import waited_out
 from metadata.settings import Settings
-from metadata.types.config import RAW_NAMESPACE, SUMMARY_NAMESPACE
 from metadata.types.file_type import FileType
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import commits
@@ -41,9 +40,8 @@ from processors.lake.landing import Landing, LandingState, find_landing
 from processors.lake.our_faults import our_faults, reading
 from processors.lake.parquet_properties import PARQUET_PROPERTIES, partition_bounds
 from processors.lake.table_evolution import Evolution, FormerNames, apply, evolution, former_names, version_property
+from processors.lake.table_versions import CATALOG_NAME, NAMESPACES
 
-CATALOG_NAME = "lemonade"  # a SQL catalog keys its entries by this name: another one shows an empty lake
-NAMESPACES = (RAW_NAMESPACE, SUMMARY_NAMESPACE, "quarantine")
 BUSY_TIMEOUT_SECONDS = 10  # of a catalog in SQLite
 
 _DAY_MS = 24 * 60 * 60 * 1000

@@ -26,7 +26,8 @@ from processors.change.backfill import Backfill
 from processors.change.replay import Replay
 from processors.change.undo import Undo
 from processors.load.commit_protocol import MicroBatches
-from processors.read.audit import Audit, audit
+from processors.read.audit import audit
+from processors.read.findings import Audit
 from processors.read.summary import SummaryResult, build_days
 from processors.receipts.batches import sweep_receipts
 from processors.receipts.operations import OperationReceipts
@@ -195,7 +196,7 @@ class Work:
             "files": result.files,
             "rows": result.rows,
             "data_files": result.data_files,
-            "files_in_work": result.files_in_work,
+            "files_in_work": result.in_work.files,
             "seconds": round(result.seconds, 3),
         }
         if result.balanced:
