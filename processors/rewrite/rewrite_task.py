@@ -10,19 +10,18 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import AlwaysTrue
-from pyiceberg.io.pyarrow import ArrowScan, write_file
+from pyiceberg.io.pyarrow import ArrowScan
 from pyiceberg.partitioning import PartitionFieldValue
 from pyiceberg.table import FileScanTask, WriteTask
 from pyiceberg.table.metadata import TableMetadata
 
-from metadata.errors import Fatal, TypeStopped, WorldFault
-from metadata.files.os_errors import world_code
-from processors.lake.data_files import PathKey
+from metadata.errors import Fatal, TypeStopped
+from processors.lake.data_files import PathKey, write_data_files
 from processors.rewrite.which_rows import Rows
 
 if TYPE_CHECKING:
@@ -121,17 +120,6 @@ def rewrite(task: RewriteTask) -> list[RewriteResult]:
         days = frozenset(_days_in(changed.touched, task.time_field))
         done.append(RewriteResult(file.file.file_path, touched, days, written, changed.counts))
     return done
-
-
-def write_data_files(io: Any, metadata: TableMetadata, write: WriteTask, name: str) -> list[DataFile]:
-    """Write it; WorldFault when the warehouse does not take it, with the code `disk_full` when it is full."""
-    try:
-        return list(write_file(io, metadata, iter([write])))
-    except OSError as error:
-        raise WorldFault(
-            f"writing data files of {name}: {error}; check the warehouse's disk for space and rights, or the network",
-            code=world_code(error, "warehouse_away"),
-        ) from error
 
 
 def _partition_of(data_file: DataFile, metadata: TableMetadata) -> PathKey | None:
