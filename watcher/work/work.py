@@ -26,7 +26,8 @@ from processors.change.backfill import Backfill
 from processors.change.replay import Replay
 from processors.change.undo import Undo
 from processors.load.commit_protocol import MicroBatches
-from processors.read.audit import Audit, audit
+from processors.read.audit import audit
+from processors.read.findings import Audit
 from processors.read.summary import SummaryResult, build_days
 from processors.receipts.batches import rebuild_forgotten, sweep_receipts
 from processors.receipts.operations import OperationReceipts
@@ -55,12 +56,8 @@ class Work:
         self.room = Room(app.settings)
         self.held_back = False  #: files were left in incoming/ for want of room
         self.intake = Intake(app.settings, app.ledger, app.registry, app.clock)
-        self.microbatches = MicroBatches(
-            app.settings, app.ledger, app.lake(), app.runner, app.clock, pause, self.outage
-        )
-        self.flusher = Flusher(
-            app.settings, self.microbatches.ledger, app.registry, self.microbatches, app.clock, draining
-        )
+        self.microbatches = MicroBatches(app.settings, app.ledger, app.lake(), app.runner, app.clock, self.outage)
+        self.flusher = Flusher(app.settings, app.ledger, app.registry, self.microbatches, app.clock, draining)
         self.drafting = Drafting(Drafts(app.database, app.clock), app.registry)
         self.receipts = OperationReceipts(app.lake(), app.database, app.clock)
         rewriter, settler = self.microbatches.rewriter, self.microbatches.settler
@@ -198,7 +195,7 @@ class Work:
             "files": result.files,
             "rows": result.rows,
             "data_files": result.data_files,
-            "files_in_work": result.files_in_work,
+            "files_in_work": result.in_work.files,
             "seconds": round(result.seconds, 3),
         }
         if result.balanced:
