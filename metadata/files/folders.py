@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from metadata.files.moves import Moved, make_folder, relocate
+from metadata.files.suffixes_and_codecs import SUFFIXES
 from metadata.ids import short_id
 
-_SUFFIX = re.compile(r"(\.(json|jsonl|ndjson)(\.(gz|zst))?|\.[^.]*)$", re.IGNORECASE)
+_SUFFIX = re.compile(rf"(?:{SUFFIXES}|\.[^.]*)$", re.IGNORECASE)
 _NAME_MAX_BYTES = 255
 
 

@@ -24,16 +24,19 @@ from metadata.files.digest import digest_of
 from metadata.files.names import parse_name
 from metadata.operations.replay import ReplayLedger, ReplayVerb
 from metadata.operations.reserved_records import RecordKey
+from metadata.outage import Outage
 from metadata.settings import Settings
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED
 from metadata.types.file_type import FileType
 from processors.change.chosen_records import RejectedRecords
-from processors.decode.decoder import Decoder, decompress
-from processors.decode.known_keys import KnownKeys, existing_filter, known_keys
+from processors.decode.decoder import Decoder
+from processors.decode.decompress import decompress
+from processors.decode.known_keys import KnownKeys
 from processors.decode.records import RecordReader
-from processors.lake.data_files import Output, floor_time
+from processors.lake.data_files import Output, TaskName, floor_time
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import raw_of
+from processors.load.existing_keys import existing_keys, touched_partitions
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -82,9 +85,10 @@ class JudgedRecords:
 class ReplayDecoder:
     """Takes records out of the quarantine through the decoder of new ones."""
 
-    def __init__(self, settings: Settings, operations: ReplayLedger, lake: Lake) -> None:
+    def __init__(self, settings: Settings, operations: ReplayLedger, lake: Lake, outage: Outage) -> None:
         self.settings = settings
         self.operations = operations
+        self.outage = outage
         self.lake = lake
         self.records = RejectedRecords(lake)
 
@@ -153,9 +157,9 @@ class ReplayDecoder:
         known, table = KnownKeys(definition), self.lake.table(table_name)
         if table is not None:
             days = set(rows[DATE_COLUMN].take(pa.array(found.good)).to_pylist())
-            tasks = self.lake.scan_tasks(table_name, existing_filter(kind.config, days))
+            tasks = self.lake.scan_tasks(table_name, touched_partitions(kind.config, days))
             with self.lake.reading(table_name):
-                known = known_keys(definition, table.metadata, table.io, tasks)
+                known = existing_keys(definition, table.metadata, table.io, tasks)
         look = known.look(known.keys(found.columns), range(1, len(found.good) + 1))
         for row, where in look.there.items():
             origin = "another of these records" if isinstance(where, int) else where
@@ -173,7 +177,7 @@ class ReplayDecoder:
             texts.append("" if text is None else text)
             if text is None:
                 longer.setdefault(files[index], []).append(index)
-        known = self.operations.files(longer)
+        known = self.outage.wait_out(self.operations.files, longer)
         numbers, sizes = rows[LINEAGE[2]].to_pylist(), rows["raw_bytes"].to_pylist()
         for file_id, indexes in longer.items():
             wanted = {numbers[index]: sizes[index] for index in indexes}
@@ -196,8 +200,8 @@ class ReplayDecoder:
             return f"its file {file.path} is not what was loaded"
         name = parse_name(file.name)
         with suppress(FileRefused):
-            text = decompress(content, name.compression, self.settings.max_file_bytes).removeprefix(BOM_UTF8)
-            raws = reader.split(text, name.suffix != "json")
+            text = decompress(content, name.codec, self.settings.max_file_bytes).removeprefix(BOM_UTF8)
+            raws = reader.split(text, name.lines)
             found: dict[int, bytes | str] = {}
             for number, size in wanted.items():
                 raw = bytes(raws[number - 1]) if number <= len(raws) else b""
@@ -221,7 +225,7 @@ class ReplayDecoder:
             )
         ]
         batch = pa.record_batch([*found.columns, *origin, rescued], names=names)
-        output = Output(self.lake.handle(table), names, batch_id=operation_id, attempt=1, task=0)
+        output = Output(self.lake.handle(table), names, TaskName(operation_id, 1, 0))
         try:
             for day, part in _by_day(batch):
                 output.add(day, part)

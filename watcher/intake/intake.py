@@ -31,6 +31,7 @@ from metadata.files.folders import move_or_finish, name_with_id, write_reason
 from metadata.files.moves import sync_folders
 from metadata.files.names import DataFileName, is_temporary, parse_name, safe_name
 from metadata.files.os_errors import DISK_FULL, world_code
+from metadata.files.suffixes_and_codecs import SUFFIXES
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import Arrival, HeldClaim, NewFile
@@ -60,7 +61,7 @@ GROUP_FILES = 200
 """Files whose rows are written in one transaction; also how many a crash may leave to `adopt_strays`."""
 
 _BLOCK_BYTES = 1 << 20
-_SHORT_ID = re.compile(r"\.[0-9a-f]{8}(?=\.(?:json|jsonl|ndjson)(?:\.(?:gz|zst))?\Z)", re.IGNORECASE)
+_SHORT_ID = re.compile(rf"\.[0-9a-f]{{8}}(?={SUFFIXES}\Z)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

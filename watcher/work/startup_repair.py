@@ -20,9 +20,10 @@ from metadata.types.file_type import FileType
 from processors.change.backfill import Backfill
 from processors.change.replay import Replay
 from processors.change.undo import Undo
-from processors.lake.lake import LandingState
+from processors.lake.landing import LandingState
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import BatchResult, MicroBatches
+from processors.load.resume import is_poisoned, resume
 from processors.receipts.batches import forgotten
 from processors.receipts.operations import OperationReceipts
 from watcher.intake.intake import Intake
@@ -89,7 +90,7 @@ def _forgotten_operation(receipt: OperationReceipt) -> Repair:
 
 def _action_on_batch(microbatches: MicroBatches, batch: Batch) -> Action:
     if batch.state == BatchState.PLANNED:
-        return Action.FAIL if microbatches.is_poisoned(batch) else Action.CLAIM_AGAIN
+        return Action.FAIL if is_poisoned(microbatches.ledger, batch) else Action.CLAIM_AGAIN
     if batch.state == BatchState.COMMITTED:
         return Action.SETTLE
     replacement = microbatches.ledger.replacement(batch.id)
@@ -160,7 +161,7 @@ def recover(ledger: Ledger, registry: Registry, microbatches: MicroBatches, type
         log.info(Event.RECOVERY_STARTED, batches=len(unsettled))
     for batch in unsettled:
         try:
-            result = microbatches.resume(batch, by_name.get(batch.file_type))
+            result = resume(microbatches, batch, by_name.get(batch.file_type))
         except TypeStopped as stop:
             recovered.stopped.add(batch.file_type)
             stop_type(registry, batch.file_type, stop)

@@ -56,12 +56,8 @@ class Work:
         self.room = Room(app.settings)
         self.held_back = False  #: files were left in incoming/ for want of room
         self.intake = Intake(app.settings, app.ledger, app.registry, app.clock)
-        self.microbatches = MicroBatches(
-            app.settings, app.ledger, app.lake(), app.runner, app.clock, pause, self.outage
-        )
-        self.flusher = Flusher(
-            app.settings, self.microbatches.ledger, app.registry, self.microbatches, app.clock, draining
-        )
+        self.microbatches = MicroBatches(app.settings, app.ledger, app.lake(), app.runner, app.clock, self.outage)
+        self.flusher = Flusher(app.settings, app.ledger, app.registry, self.microbatches, app.clock, draining)
         self.drafting = Drafting(Drafts(app.database, app.clock), app.registry)
         self.receipts = OperationReceipts(app.lake(), app.database, app.clock)
         rewriter, settler = self.microbatches.rewriter, self.microbatches.settler
