@@ -35,7 +35,8 @@ from metadata.errors import LemonadeError, TypeStopped, WorldFault
 from metadata.files.folders import move, name_with_id
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from metadata.logs import Event, Severity, alert, get_logger
+from metadata.ledger.missing_files import tell_missing
+from metadata.logs import Event, get_logger
 from metadata.operations.undo import Operations, RemovedPart
 from metadata.outage import Outage
 from metadata.types.definition import FileType
@@ -264,15 +265,8 @@ class Undo:
                 self.ledger.set_path(file.id, str(moved))
                 return True
             self.ledger.mark_missing(file.id, f"its copy was removed from {source}, so it cannot be loaded again")
-        alert(
-            Event.FILE_MISSING,
-            severity=Severity.WARNING,
-            code="missing",
-            file_id=file.id,
-            file=file.name,
-            path=file.path,
-            cure="the load that had replaced it was undone, but its copy is gone; drop it into incoming/ again",
-        )
+        cure = "the load that had replaced it was undone, but its copy is gone; drop it into incoming/ again"
+        tell_missing(file.id, file.name, path=file.path, cure=cure)
         return False
 
     def _brought_back_before(self, file: SourceFile, folder: Path) -> Path | None:

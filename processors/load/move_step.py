@@ -20,6 +20,7 @@ from metadata.files.moves import sync_folders
 from metadata.files.os_errors import world_code
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
+from metadata.ledger.missing_files import tell_missing
 from metadata.ledger.values import Arrival
 from metadata.logs import Event, Severity, alert, get_logger
 from processors.load.changed_since_read import changed_since_read
@@ -157,15 +158,8 @@ class Settler:
             return found
         if not self.folders.are_there():
             raise WorldFault(f"moving {file.path}: {self.folders.source_data} is away; mount it", code="folder_away")
-        alert(
-            Event.FILE_MISSING,
-            severity=Severity.WARNING,
-            code="missing",
-            file_id=file.id,
-            file=file.name,
-            state=file.state,
-            cure="somebody removed it from processing/; its rows, if it was loaded, are in the table",
-        )
+        cure = "somebody removed it from processing/; its rows, if it was loaded, are in the table"
+        tell_missing(file.id, file.name, state=file.state, cure=cure)
         return None
 
     def _found_at_end(self, file: SourceFile, folder: Path) -> Path | None:
