@@ -39,7 +39,7 @@ class Ledger:
         self.database = database
         self.clock = clock
 
-    # -- arrivals: watcher.intake.intake -------------------------------------------------------------------------------
+    # -- arrivals: watcher.intake -------------------------------------------------------------------------------
 
     def add_many(self, files: Sequence[NewFile]) -> None:
         """Files were taken out of incoming/: all of these rows, or none."""

@@ -26,8 +26,10 @@ from metadata.ledger.values import NewFile
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from metadata.types.definition import FileType, TypeStatus
-from watcher.intake.intake import GROUP_FILES, Intake, ScanResult
+from watcher.intake.intake import Intake
 from watcher.intake.observer import Nominations
+from watcher.intake.round import GROUP_FILES
+from watcher.intake.scan_result import ScanResult
 from watcher.work.buffers import Buffer, Buffers
 
 EVENTS = "vehicle_events_20260115120000.json"

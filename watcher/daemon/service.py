@@ -34,8 +34,8 @@ from metadata.retry_policy import WORLD
 from metadata.types.definition import FileType
 from watcher.app import App
 from watcher.daemon.schedule import Due, Scheduler
-from watcher.intake.intake import ScanResult
 from watcher.intake.observer import Observer
+from watcher.intake.scan_result import ScanResult
 from watcher.lock import acquire, wake_file
 from watcher.verbs.do import TABLE_VERBS, days_asked, do, do_registry
 from watcher.verbs.retry import answer as retry_answer

@@ -7,7 +7,6 @@ them on record as what the folder and the reason beside them say. A file whose r
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -19,12 +18,13 @@ from typing import Any
 from metadata.clock import Clock
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
-from metadata.errors import FileRefused, WorldFault
-from metadata.files.folders import Folders, reason_path
+from metadata.errors import FileRefused
+from metadata.files.digest import digest_of_file
+from metadata.files.folders import Folders, name_without_id, reason_path
 from metadata.files.names import DataFileName, parse_name, safe_name
+from metadata.files.os_errors import world_fault
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from watcher.intake.intake import name_without_id
 
 _ENDS = {
     "failed": FileState.FAILED,
@@ -50,9 +50,7 @@ def record_ends(ledger: Ledger, folders: Folders, clock: Clock, *, is_restored: 
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise WorldFault(
-                    f"reading {path}: {error.strerror}; check its permissions", code="folder_away"
-                ) from error
+                raise world_fault(f"reading {path}", error, "check its permissions") from error
             if row is not None:
                 found.append(row)
     ledger.put_ended(found)
@@ -78,8 +76,7 @@ def _row(
     name = str(reason.get("file") or name_without_id(safe_name(path.name)))
     if name.endswith(_REASON):
         return None  # a reason whose file is gone
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = digest_of_file(path)
     same_name = ledger.files(name=name)
     lost = [row for row in same_name if row.digest in (digest, None) and not os.path.lexists(row.path)]
     waiting = [row for row in lost if row.state in (FileState.CLAIMED, FileState.HELD)]

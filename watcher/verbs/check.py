@@ -17,7 +17,7 @@ from typing import Any
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import FileRefused, UsageError
-from metadata.files.folders import name_with_id
+from metadata.files.folders import name_with_id, name_without_id
 from metadata.files.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
 from metadata.ledger.deliveries import DeliveryVerdict, decide
 from metadata.ledger.ledger import Ledger
@@ -29,7 +29,6 @@ from processors.decode.decoder import Decoder, FileResult, decompress
 from processors.decode.file_rejects import RejectLimits
 from processors.drafts.sample import Bounds, Source, gather, keys_of, type_keys
 from processors.drafts.schema_draft import Draft, draft, propose
-from watcher.intake.intake import name_without_id
 from watcher.intake.stillness import Noticed, Sight, Verdict, judge
 from watcher.work.held_drafts import draft_for
 

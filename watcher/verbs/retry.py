@@ -25,7 +25,9 @@ from metadata.ledger.values import HeldClaim
 from metadata.logs import Event, get_logger
 from metadata.types.definition import FileType, TypeStatus
 from watcher.app import App
-from watcher.intake.intake import GROUP_FILES, ScanResult, digest_file
+from watcher.intake.careful_digest import digest_file
+from watcher.intake.round import GROUP_FILES
+from watcher.intake.scan_result import ScanResult
 from watcher.work.handover import FlushReport
 from watcher.work.work import Work, flush_answer
 

@@ -32,8 +32,9 @@ from processors.receipts.batches import rebuild_forgotten, sweep_receipts
 from processors.receipts.operations import OperationReceipts
 from watcher.app import App
 from watcher.intake.free_space import Room
-from watcher.intake.intake import Ignored, Intake, ScanResult
+from watcher.intake.intake import Intake
 from watcher.intake.observer import Nominations
+from watcher.intake.scan_result import Ignored, ScanResult
 from watcher.intake.unknown_ends import record_ends
 from watcher.work.handover import Flusher, FlushReport
 from watcher.work.held_drafts import Drafting
