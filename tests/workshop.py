@@ -17,7 +17,7 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.intake.observer import Nominations
+from watcher.intake.nominations import Nominations
 from watcher.intake.scan_result import ScanResult
 from watcher.work.handover import FlushReport
 from watcher.work.work import Work

@@ -27,7 +27,7 @@ from metadata.registry.registry import Registry
 from metadata.settings import Settings
 from metadata.types.definition import FileType, TypeStatus
 from watcher.intake.intake import Intake
-from watcher.intake.observer import Nominations
+from watcher.intake.nominations import Nominations
 from watcher.intake.round import GROUP_FILES
 from watcher.intake.scan_result import ScanResult
 from watcher.work.buffers import Buffer, Buffers

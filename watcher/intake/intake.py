@@ -27,7 +27,7 @@ from metadata.types.definition import FileType
 from watcher.intake.alerts_once import AlertsOnce
 from watcher.intake.claiming import Claiming, is_text
 from watcher.intake.folder_faults import folder_fault, folders_answer
-from watcher.intake.observer import Nominations
+from watcher.intake.nominations import Nominations
 from watcher.intake.round import Round
 from watcher.intake.scan_result import ScanResult
 from watcher.intake.stillness import Decision, Noticed, NoticedBy, Sight, Tracker, judge

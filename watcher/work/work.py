@@ -33,7 +33,7 @@ from processors.receipts.operations import OperationReceipts
 from watcher.app import App
 from watcher.intake.free_space import Room
 from watcher.intake.intake import Intake
-from watcher.intake.observer import Nominations
+from watcher.intake.nominations import Nominations
 from watcher.intake.scan_result import Ignored, ScanResult
 from watcher.intake.unknown_ends import record_ends
 from watcher.work.handover import Flusher, FlushReport
