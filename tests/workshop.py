@@ -19,7 +19,7 @@ from metadata.settings import Settings
 from watcher.app import App
 from watcher.intake.nominations import Nominations
 from watcher.intake.scan_result import ScanResult
-from watcher.work.handover import FlushReport
+from watcher.work.flush_report import FlushReport
 from watcher.work.work import Work
 
 NAME = "vehicles_events_20260115120000.json"

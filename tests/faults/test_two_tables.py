@@ -31,8 +31,8 @@ from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.move_step import Settler
 from processors.receipts.batches import Receipts
 from watcher.commands.flush import any_failed, print_flush
+from watcher.work.answers import flush_answer
 from watcher.work.startup_repair import Action
-from watcher.work.work import flush_answer
 
 EVENTS = "raw_data.vehicle_events"
 COMMIT = SqlCatalog.commit_table

@@ -11,7 +11,7 @@ class AlertsOnce:
     def __init__(self) -> None:
         self._told: set[tuple[str, str]] = set()
 
-    def tell(self, event: Event, code: str, *, severity: Severity = Severity.WARNING, **facts: object) -> None:
+    def alert_once(self, event: Event, code: str, *, severity: Severity = Severity.WARNING, **facts: object) -> None:
         """An alert, unless one of this code was given about the same thing: the first of the facts."""
         key = (code, str(next(iter(facts.values()))))
         if key not in self._told:

@@ -199,14 +199,14 @@ class Claiming:
     def _ignore_folder(self, path: Path, round_: Round) -> None:
         name = safe_name(path.name)
         round_.result.ignored.append(Ignored(name, "it is a folder"))
-        self.alerts.tell(
+        self.alerts.alert_once(
             Event.FOLDER_IGNORED, "folder_ignored", folder=name, cure="drop the files themselves into incoming/"
         )
 
     def _leave(self, path: Path, reason: str, round_: Round) -> None:
         name = safe_name(path.name)
         round_.result.ignored.append(Ignored(name, reason))
-        self.alerts.tell(
+        self.alerts.alert_once(
             Event.FILE_REFUSED,
             "may_not_move",
             severity=Severity.ERROR,
@@ -281,4 +281,4 @@ def _refused(moved: Path, file_id: str, name: str, refusal: FileRefused) -> Line
         "path": str(moved),
         "cure": cure_for(refusal.code),
     }
-    return Line(Event.FILE_REFUSED, facts, Severity.ERROR)
+    return Line(Event.FILE_REFUSED, facts, severity=Severity.ERROR)

@@ -48,7 +48,7 @@ class UnknownTypes:
         """The reason in words; each is an alert once. Ask before the file moves, so a crash does not swallow it."""
         kind = matched.kind
         if matched.tie:
-            self.alerts.tell(
+            self.alerts.alert_once(
                 Event.TYPE_TIED,
                 "types_tied",
                 prefix=prefix,
@@ -59,7 +59,7 @@ class UnknownTypes:
         if kind is not None and kind.name in known.broken:
             return f"the registry's row of its type {kind.name} is broken"  # whoever read the row told of it
         if kind is not None:
-            self.alerts.tell(
+            self.alerts.alert_once(
                 Event.FILE_HELD,
                 f"type_{kind.status.value}",
                 file_type=kind.name,
@@ -76,7 +76,7 @@ class UnknownTypes:
         if prefix in known.discovered:
             return
         known.discovered.add(prefix)
-        self.alerts.tell(
+        self.alerts.alert_once(
             Event.TYPE_DISCOVERED if self.registry.discover(prefix) else Event.FILE_HELD,
             "type_unknown",
             prefix=prefix,

@@ -28,8 +28,9 @@ from watcher.app import App
 from watcher.intake.careful_digest import digest_file
 from watcher.intake.round import GROUP_FILES
 from watcher.intake.scan_result import ScanResult
-from watcher.work.handover import FlushReport
-from watcher.work.work import Work, flush_answer
+from watcher.work.answers import flush_answer
+from watcher.work.flush_report import FlushReport
+from watcher.work.work import Work
 
 log = get_logger()
 
@@ -144,7 +145,7 @@ def _take(
             refused.append(Refusal(row.name, row, error.message))
     claims: list[HeldClaim] = []
     taken: list[tuple[SourceFile, FileType]] = []
-    with work.intake.lock:
+    with work.gathering.intake.lock:
         try:
             for row, kind, digest, size in digested:
                 try:
