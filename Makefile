@@ -49,7 +49,7 @@ docs: $(STAMP)
 
 tables: $(STAMP)
 	@$(BIN)/python tests/generated_tables.py
-	@$(BIN)/python -c 'from metadata.settings import env_example; print(env_example(), end="")' > .env.example
+	@$(BIN)/python -c 'from metadata.settings import Settings; from metadata.setting_words import env_example; print(env_example(Settings.model_fields), end="")' > .env.example
 	@$(BIN)/lemonade types schema > docs/types.schema.json
 
 check: lint types imports docs test

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -22,7 +22,7 @@ from metadata.files.os_errors import world_code
 
 BUSY_TIMEOUT_SECONDS = 10
 REVISION = "0003"
-"""The last of `metadata/migrations`: what this release works with."""
+"""The last of `metadata/database/migrations`: what this release works with."""
 
 
 class Database:
@@ -150,13 +150,3 @@ def _world_faults(operation: str, url: Any) -> Iterator[None]:
             "check that the database is up, not locked and its disk not full",
             code=world_code(error, "ledger_away"),
         ) from error
-
-
-def ping(database: Database) -> str | None:
-    """None when the database answers, else the reason in words."""
-    try:
-        with database.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-    except SQLAlchemyError as error:
-        return str(error)
-    return None

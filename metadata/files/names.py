@@ -1,4 +1,4 @@
-"""Names of source files: what they say, and which type they belong to. Pure functions.
+"""Names of source files: what they say. Pure functions; `metadata.types.file_type` knows which type takes a name.
 
     {prefix}_{YYYYMMDDHHMMSS}[_anything|-anything].{json|jsonl|ndjson}[.gz|.zst]
 
@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from typing import Literal, cast
 
 from metadata.errors import FileRefused
-from metadata.types.definition import FileType, TypeStatus
 
 Suffix = Literal["json", "jsonl", "ndjson"]
 Compression = Literal["gz", "zst"]
@@ -29,9 +26,6 @@ _FORM = "{prefix}_{YYYYMMDDHHMMSS}.json, .jsonl or .ndjson, with .gz or .zst if 
 _SUFFIX = re.compile(r"\.(json|jsonl|ndjson)(?:\.(gz|zst))?\Z", re.IGNORECASE)
 _STAMP = re.compile(r"_([0-9]{14})(?=[_-]|\Z)")
 _PREFIX = re.compile(r"\w[^/\\]*", re.DOTALL)
-_BOUNDARIES = "_-"
-_GLOB = re.compile(r"[*?[]")
-_WILDCARDS = re.compile(r"\[[^]]+]|[*?[]")
 _TEMPORARY_ENDS = (".tmp", ".part", "~")
 
 
@@ -44,14 +38,6 @@ class DataFileName:
     time: datetime  #: the 14 digits, read as UTC
     suffix: Suffix  #: in lower case, however it was written
     compression: Compression | None
-
-
-@dataclass(frozen=True)
-class Match:
-    """The type that a name belongs to; None when there is none, or when several fit equally well (`tie`)."""
-
-    kind: FileType | None
-    tie: tuple[str, ...] = ()
 
 
 def parse_name(name: str) -> DataFileName:
@@ -83,23 +69,6 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") or name.lower().endswith(_TEMPORARY_ENDS)
 
 
-def match_type(name: DataFileName, types: Sequence[FileType]) -> Match:
-    """The type that takes a file of this name, whatever its status: a type that is switched off keeps its files.
-
-    A pattern equal to the prefix wins; else the longest of the patterns that stand in the prefix between `_`/`-`
-    boundaries and of the globs that match the whole name (a glob is as long as its characters that are no wildcards).
-    Of equally good types an active one wins; several active ones, or none, are a tie. Records that discovery made have
-    no schema and never compete, so that a type that comes later gets what waits under them.
-    """
-    ranked = [(score, kind) for kind in types if (score := _score(name, kind)) is not None and not _is_discovered(kind)]
-    if not ranked:
-        return Match(None)
-    top = max(score for score, _ in ranked)
-    best = [kind for score, kind in ranked if score == top]
-    best = [kind for kind in best if kind.status is TypeStatus.ACTIVE] or best
-    return Match(best[0]) if len(best) == 1 else Match(None, tuple(sorted(kind.name for kind in best)))
-
-
 def safe_name(name: str) -> str:
     """`name` with each byte that is no UTF-8 as `%XX`, cut before its suffix so that it still is a file's name."""
     if name.isascii():
@@ -124,33 +93,3 @@ def _time(name: str, digits: str) -> datetime:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
         raise _refused(name, f"{digits} is no time that exists ({error})") from None
-
-
-def _is_discovered(kind: FileType) -> bool:
-    return kind.status is TypeStatus.INACTIVE and kind.definition is None
-
-
-def _score(name: DataFileName, kind: FileType) -> tuple[bool, int] | None:
-    """How well the best of a type's patterns fits: (equal to the prefix, length); None when none does."""
-    return max(_scores(name, kind), default=None)
-
-
-def _scores(name: DataFileName, kind: FileType) -> Iterator[tuple[bool, int]]:
-    for pattern in kind.patterns:
-        if _GLOB.search(pattern):
-            if fnmatchcase(name.name, pattern):
-                yield False, len(_WILDCARDS.sub("", pattern))
-        elif pattern == name.prefix:
-            yield True, len(pattern)
-        elif _stands_in(pattern, name.prefix):
-            yield False, len(pattern)
-
-
-def _stands_in(pattern: str, prefix: str) -> bool:
-    start = prefix.find(pattern) if pattern else -1
-    while start >= 0:
-        end = start + len(pattern)
-        if (start == 0 or prefix[start - 1] in _BOUNDARIES) and (end == len(prefix) or prefix[end] in _BOUNDARIES):
-            return True
-        start = prefix.find(pattern, start + 1)
-    return False

@@ -8,7 +8,7 @@ noticed; its rejected records are those of the last micro-batch that it was part
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Select, String, and_, exists, func, litera
 from sqlalchemy.orm import Session
 
 from metadata.database.engine import Database
+from metadata.database.id_chunks import id_chunks
 from metadata.database.models import BatchFile, Reject, SourceFile, UnknownField
 from metadata.database.states import FileState
 from metadata.ledger.fingerprint import LONGEST, normalised
@@ -33,7 +34,6 @@ MOST_FINGERPRINTS = 100
 _Query = Select[*tuple[Any, ...]]
 _MESSAGE = 4 * LONGEST
 _BAD = (FileState.FAILED.value, FileState.ERROR.value)
-_IDS_AT_ONCE = 500
 _NEVER_YET, _LONG_AGO = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
 
 
@@ -257,7 +257,7 @@ class _Asking:
         ids = sorted({file_id for one in wanted for file_id in one.candidates})
         files: dict[str, SourceFile] = {}
         reasons: dict[tuple[str, str, str], Reject] = {}
-        for some in _in_parts(ids):
+        for some in id_chunks(ids):
             files |= {row.id: row for row in self._session.scalars(select(SourceFile).where(SourceFile.id.in_(some)))}
             query = select(Reject).join(SourceFile, _OF_ITS_LAST_BATCH).where(SourceFile.id.in_(some))
             reasons |= {(row.file_id, row.code, row.field): row for row in self._session.scalars(query)}
@@ -364,10 +364,6 @@ _BOUNDS: tuple[Any, ...] = (
 )
 
 
-def _most_files_first(one: Fingerprint) -> tuple[Any, ...]:
-    return -one.files, -one.records, one.code, one.field_name, one.message, one.file_type or ""
-
-
 def _fingerprint(
     found: dict[tuple[Any, ...], Fingerprint],
     file_type: str | None,
@@ -415,7 +411,3 @@ def _moment(text: str) -> datetime:
 
 def _by_type(entry: tuple[tuple[str | None, int], Any]) -> tuple[str, int]:
     return entry[0][0] or "", entry[0][1]
-
-
-def _in_parts(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))

@@ -19,7 +19,8 @@ import pyarrow as pa
 from metadata.errors import FileRefused
 from metadata.ledger.values import RejectReason, UnknownKey
 from metadata.reject_codes import RejectCode
-from metadata.types.definition import Definition, UnknownFields
+from metadata.types.config import UnknownFields
+from metadata.types.definition import Definition
 from processors.decode.column_faults import Fault, TooLarge, sound_columns
 from processors.decode.columns import Columns
 from processors.decode.file_rejects import NO_LIMITS, Rejected, RejectLimits, Rejects

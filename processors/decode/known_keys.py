@@ -19,7 +19,8 @@ from pyiceberg.expressions import AlwaysTrue, In
 from pyiceberg.io.pyarrow import ArrowScan
 
 from metadata.reject_codes import RejectCode
-from metadata.types.definition import DATE_COLUMN, LINEAGE, Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import DATE_COLUMN, LINEAGE, Definition
 from processors.decode.column_faults import Fault
 from processors.decode.schema import arrow_type
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
 
     from processors.load.load_task import SourceInput
-    from processors.rewrite.rewriter import Rows
+    from processors.rewrite.which_rows import Rows
 
 _SOURCE, _FILE, _NUMBER, _BATCH = LINEAGE
 _VALUE_CHARACTERS = 60  # of a key's value, in a message

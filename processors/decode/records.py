@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from metadata.reject_codes import RejectCode
-from metadata.types.definition import Definition, UnknownFields
+from metadata.types.config import UnknownFields
+from metadata.types.definition import Definition
 from processors.decode.column_faults import bad_text
 from processors.decode.document import BROKEN, Content, first_fault
 from processors.decode.extra_keys import Extra, Extras, LearnedKeys, UnknownKeys, rescued_json

@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from metadata.errors import FileRefused
 from metadata.files.names import Compression
-from metadata.types.definition import JSON_KEY, Definition, Field, FileType
+from metadata.types.definition import JSON_KEY, Definition, Field
+from metadata.types.file_type import FileType
 from processors.decode.document import BROKEN, Content
 from processors.drafts.value_types import words_of
 

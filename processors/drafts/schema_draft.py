@@ -16,7 +16,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from metadata.types.definition import DATE_COLUMN, Definition, UnknownFields
+from metadata.types.config import UnknownFields
+from metadata.types.definition import DATE_COLUMN, Definition
 from metadata.types.parse_definition import parse_definition
 from processors.decode.decoder import Decoder
 from processors.decode.document import BROKEN

@@ -11,12 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
 from typing import Any, Literal
 
-import msgspec
-
-from metadata.types.definition import NAME, FieldType
+from metadata.types.definition import NAME
+from metadata.types.field_types import FIELD_TYPES, PLAIN_TYPES, FieldType, row_of
 
 MAX_DEPTH = 8
 """Levels of objects and lists that a draft spells out; what is below is `json`."""
@@ -34,10 +32,8 @@ _FIXED_MIN_SCALE, _FIXED_MAX_SCALE, _FIXED_MIN_VALUES = 2, 12, 3
 _EPOCH_SECONDS = (946_684_800, 4_102_444_800)  # the years 2000 to 2099
 _ALMOST = 0.9
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_TIME = re.compile(r"\d\d:\d\d:\d\d(\.\d{1,6})?")
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?")
+_FORMS = [(row.name, row.drafted_from, row.fault) for row in FIELD_TYPES if row.drafted_from is not None]
+_LONGEST_FORM = 40
 _FIXED = re.compile(r"-?(?:0|[1-9]\d{0,19})\.(\d{1,12})")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _MOMENT_WORDS = frozenset(
@@ -186,29 +182,17 @@ def merged(places: Iterable[Seen]) -> Seen:
 
 
 def form_of(text: str) -> str:
-    """What a text looks like: `uuid date time timestamp text`, or `fixed:2` for a number with two decimals."""
-    length = len(text)
-    if length == 36 and _UUID.fullmatch(text):
-        return "uuid"
-    first = text[:1]
-    if not ("0" <= first <= "9" or first == "-") or length > 40:
+    """What a text looks like: the type that is drafted from such texts, else `text`.
+
+    A number with two decimals is `fixed:2`.
+    """
+    if len(text) > _LONGEST_FORM:
         return "text"
-    if length >= 19 and _TIMESTAMP.fullmatch(text):
-        return "timestamp" if _converts(text, datetime) else "text"
-    if length == 10 and _DATE.fullmatch(text):
-        return "date" if _converts(text, date) else "text"
-    if length >= 8 and _TIME.fullmatch(text):
-        return "time" if _converts(text, time) else "text"
+    for name, looks, fault in _FORMS:
+        if looks.fullmatch(text):
+            return "text" if fault(text) else name
     fixed = _FIXED.fullmatch(text)
     return f"fixed:{len(fixed[1])}" if fixed else "text"
-
-
-def _converts(text: str, kind: type) -> bool:
-    try:
-        msgspec.convert(text, kind)
-    except (msgspec.ValidationError, OverflowError):
-        return False
-    return True
 
 
 def choose(seen: Seen, name: str) -> TypeChoice:
@@ -252,9 +236,10 @@ def plainer(choice: TypeChoice) -> TypeChoice:
     """The next type to try where some value does not fit after all: text or a number without a meaning, then `json`."""
     if choice.format is not None:
         return TypeChoice("double", note=choice.note)
-    if isinstance(choice.type, str) and choice.type in ("timestamp", "date", "time", "uuid"):
+    row = row_of(choice.type)
+    if row is not None and row.drafted_from is not None:
         return TypeChoice("string", note=choice.note)
-    if isinstance(choice.type, str) and choice.type.startswith("decimal"):
+    if row is not None and row.digits is not None:
         return TypeChoice("string", coerce=True, note=choice.note)
     return TypeChoice("json", note=choice.note)
 
@@ -301,10 +286,8 @@ def _text(seen: Seen, name: str) -> FieldType:
         return "string"
     form = next(iter(seen.forms))
     words = words_of(name)
-    if form in ("uuid", "date", "timestamp"):
-        return form
-    if form == "time":
-        return "string" if _SPAN_WORDS.intersection(words) else "time"
+    if form in PLAIN_TYPES:
+        return "string" if form == "time" and _SPAN_WORDS.intersection(words) else form
     if form.startswith("fixed:"):
         scale = int(form[6:])
         is_number = _FIXED_MIN_SCALE <= scale <= _FIXED_MAX_SCALE and seen.texts >= _FIXED_MIN_VALUES
@@ -346,7 +329,7 @@ def _is_cut(seen: Seen) -> bool:
 def _note(seen: Seen, chosen: FieldType, name: str) -> str | None:
     if chosen == "string" and len(seen.forms) > 1:
         form, count = max(((form, count) for form, count in seen.forms.items()), key=lambda pair: pair[1])
-        if form in ("uuid", "date", "timestamp") and count >= seen.texts * _ALMOST:
+        if form in PLAIN_TYPES and form != "time" and count >= seen.texts * _ALMOST:
             return f"{count} of {seen.texts} texts are a {form}, the others are not"
     if chosen == "json" and seen.is_beyond:
         return "it holds a number too large for any type"

@@ -41,7 +41,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from metadata.errors import BatchFault, LemonadeError, TypeStopped, UnknownOutcome, WorldFault
 from metadata.files.os_errors import world_code
 from metadata.settings import Settings
-from metadata.types.definition import Definition, FileType
+from metadata.types.config import RAW_NAMESPACE, SUMMARY_NAMESPACE
+from metadata.types.file_type import FileType
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake.durable_io import IMPLEMENTATION
 from processors.lake.landing import (
@@ -57,7 +58,7 @@ from processors.lake.table_evolution import Evolution, FormerNames, apply, evolu
 __all__ = ["CATALOG_NAME", "NAMESPACES", "Commit", "Lake", "Landing", "LandingState", "TableHandle"]
 
 CATALOG_NAME = "lemonade"  # a SQL catalog keys its entries by this name: another one shows an empty lake
-NAMESPACES = ("raw_data", "summary", "quarantine")
+NAMESPACES = (RAW_NAMESPACE, SUMMARY_NAMESPACE, "quarantine")
 BATCH_ID = "lemonade.batch-id"
 OPERATION = "lemonade.operation"
 OPERATION_ID = "lemonade.operation-id"
@@ -207,7 +208,7 @@ class Lake:
 
     def ensure_type_table(self, kind: FileType) -> Table:
         """A file type's table as its schema is now; raises as `ensure_table`, and TypeStopped without a schema."""
-        definition = _definition_of(kind)
+        definition = kind.schema_or_stop("loading files")
         return self.ensure_table(
             kind.table_name,
             iceberg_schema(definition),
@@ -542,12 +543,6 @@ def _evolution(
             code="table_mismatch",
         )
     return change
-
-
-def _definition_of(kind: FileType) -> Definition:
-    if kind.definition is None:
-        raise TypeStopped(f"loading files of {kind.name}: it has no schema; run: lemonade types update")
-    return kind.definition
 
 
 def reading(name: str) -> AbstractContextManager[None]:

@@ -48,12 +48,12 @@ from metadata.ids import new_id
 from metadata.ledger.batch_receipt import Receipt
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
-from metadata.operations.undo import Operations
+from metadata.operations.undo import UndoLedger
 from metadata.outage import Outage
 from metadata.retry_policy import Destination, policy_for
 from metadata.settings import Settings
-from metadata.types.definition import Definition, FileType
-from processors.change.undo import time_field
+from metadata.types.definition import Definition
+from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_step import Committer, Prepared, TablePart
@@ -135,7 +135,7 @@ class MicroBatches:
         self.pause = pause
         self.settler = Settler(self.ledger, settings.folders, clock, self._while_world_is_away)
         self.receipts = Receipts(lake)
-        self.operations = self.outage.patient(Operations(ledger.database, clock))
+        self.operations = self.outage.patient(UndoLedger(ledger.database, clock))
         self.rewriter = Rewriter(settings, lake, runner, clock, pause)
         self.decoding = Decoding(settings, self.ledger, lake, runner, clock)
         self.committer = Committer(self.ledger, lake, self.operations, self.rewriter, self._while_world_is_away)
@@ -156,7 +156,7 @@ class MicroBatches:
         watch = _Stopwatch(self.clock)
         # 1. Plan
         batch_id = new_id(self.clock)
-        definition = _definition(kind)
+        definition = kind.schema_or_stop("loading files")
         plan = self.ledger.plan(
             batch_id,
             file_type=kind.name,
@@ -357,7 +357,7 @@ class MicroBatches:
 
     def _commit_at_last(self, batch: Batch, kind: FileType | None) -> Prepared:
         """Step 4 at recovery, from the recorded paths: waits in place between attempts, nothing else may go on yet."""
-        prepared, faults = Prepared.from_record(batch, time_field(kind)), 0
+        prepared, faults = Prepared.from_record(batch, kind.time_field if kind else None), 0
         while True:
             try:
                 self.committer.commit(batch, prepared)
@@ -378,14 +378,12 @@ class MicroBatches:
         self, batch: Batch, kind: FileType | None, prepared: Prepared, result: BatchResult, watch: _Stopwatch
     ) -> BatchResult:
         # 5. Record
-        summary = kind.config.summary if kind else None
-        table = f"summary.{summary.table}" if summary else None
         self._while_world_is_away(
             lambda: self.ledger.record(
                 batch.id,
                 snapshot_id=prepared.table.snapshot_id,
                 quarantine_snapshot_id=prepared.quarantine.snapshot_id,
-                summary_table=table,
+                summary_table=kind.summary_table if kind else None,
             )
         )
         watch.lap("record")
@@ -441,12 +439,6 @@ class _Stopwatch:
         self._since = now
 
 
-def _definition(kind: FileType) -> Definition:
-    if kind.definition is None:
-        raise TypeStopped(f"loading files of {kind.name}: it has no schema; run: lemonade types update")
-    return kind.definition
-
-
 def _prepared(kind: FileType, decoded: DecodedBatch) -> Prepared:
     """What step 4 is to do; both tables' rows as the footers count them."""
     rows, rejected = (
@@ -455,5 +447,5 @@ def _prepared(kind: FileType, decoded: DecodedBatch) -> Prepared:
     return Prepared(
         TablePart(kind.table_name, rows, decoded.data_files),
         TablePart(QUARANTINE, rejected, decoded.quarantined),
-        time_field(kind),
+        kind.time_field,
     )

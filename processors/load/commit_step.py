@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, TypeVar
 from metadata.database.models import Batch, SourceFile
 from metadata.errors import TypeStopped
 from metadata.ledger.ledger import Ledger
-from metadata.operations.undo import Operations
-from processors.change.undo import check_rows, find_rest, prepare, rows_in
+from metadata.operations.undo import UndoLedger
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import BATCH_ID, Lake, LandingState
-from processors.rewrite.rewriter import LoadedRows, Rest, Rewriter
+from processors.rewrite.removal import check_rows, find_rest, prepare, rows_in
+from processors.rewrite.rewriter import Rest, Rewriter
+from processors.rewrite.which_rows import LoadedRows
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -75,7 +76,7 @@ class Committer:
         self,
         ledger: Ledger,
         lake: Lake,
-        operations: Operations,
+        operations: UndoLedger,
         rewriter: Rewriter,
         patiently: Callable[[Callable[[], int | None]], int | None],
     ) -> None:

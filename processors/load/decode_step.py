@@ -14,12 +14,13 @@ from metadata.files.names import parse_name
 from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import FileOutcome, WrittenFile
 from metadata.settings import Settings
-from metadata.types.definition import Definition, FileType
+from metadata.types.definition import Definition
+from metadata.types.file_type import FileType
 from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake, TableHandle
 from processors.load.load_task import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
-from processors.rewrite.rewriter import LoadedRows
+from processors.rewrite.which_rows import LoadedRows
 from processors.spark.spark_runner import Runner
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
 
 from metadata.errors import Fatal, FileRefused, WorldFault
-from metadata.ledger.reject_counts import bounded
-from metadata.ledger.values import FileOutcome, WrittenFile
-from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
+from metadata.ledger.values import FileOutcome, WrittenFile, bounded
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition
 from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
 from processors.decode.file_rejects import RejectLimits
 from processors.decode.known_keys import KnownKeys, known_keys
@@ -38,7 +38,7 @@ from processors.lake.quarantine_table import record_batch as quarantine_rows
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
 
-    from processors.rewrite.rewriter import Rows
+    from processors.rewrite.which_rows import Rows
 
 _MIB = 1024 * 1024
 _GROUP_BYTES = 16 * _MIB  # of JSON, about; bounds what is decoded and not yet columns

@@ -16,11 +16,11 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import BytesChanged, WorldFault
 from metadata.files.folders import Folders, move_or_finish, name_with_id, write_reason
+from metadata.files.missing_files import tell_missing
 from metadata.files.moves import sync_folders
 from metadata.files.os_errors import world_code
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from metadata.ledger.missing_files import tell_missing
 from metadata.ledger.values import Arrival
 from metadata.logs import Event, Severity, alert, get_logger
 from processors.load.changed_since_read import changed_since_read

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from metadata.database.models import Batch, SourceFile
 from metadata.errors import LemonadeError
-from metadata.ledger.missing_files import tell_missing
+from metadata.files.missing_files import tell_missing
 from metadata.ledger.values import FileOutcome
 from metadata.logs import Event, Severity, alert, get_logger
 

@@ -356,7 +356,7 @@ class _Look:
         for name in sorted(loaded | {kind.table_name for kind in kinds}):
             self._table(name, expected[name], must_exist=name in loaded)
         self._table(QUARANTINE, expected[QUARANTINE], must_exist=has_rejected)
-        summaries = {f"summary.{kind.config.summary.table}" for kind in kinds if kind.config.summary}
+        summaries = {table for kind in kinds if (table := kind.summary_table)}
         for name in sorted(summaries):
             self._table(name, None, must_exist=False)
 

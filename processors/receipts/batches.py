@@ -12,7 +12,6 @@ Receipts are kept `RECEIPT_DAYS`; a backup that is older than that leaves files 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,13 +30,15 @@ from metadata.clock import Clock
 from metadata.database.models import Batch
 from metadata.database.states import BatchState
 from metadata.errors import WorldFault
-from metadata.files.folders import Folders, name_with_id
+from metadata.files.digest import digest_of_file
+from metadata.files.ends import names_at_end
+from metadata.files.folders import Folders
 from metadata.files.moves import make_folder, sync_folder
-from metadata.files.os_errors import world_code
+from metadata.files.os_errors import world_code, world_fault
 from metadata.ledger.batch_receipt import Rebuilding, Receipt
 from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake, LandingState
 from processors.lake.landing import derived_snapshot_id
@@ -142,7 +143,7 @@ def rebuild_forgotten(
     receipts = Receipts(lake)
     listed, todo, is_restored = _due(ledger, receipts)
     rebuilt = Rebuilt(is_restored=is_restored)
-    summaries = {kind.name: f"summary.{kind.config.summary.table}" for kind in types if kind.config.summary}
+    summaries = {kind.name: kind.summary_table for kind in types}
     places = _Places(folders, is_restored=is_restored)
     for batch_id in todo:
         try:
@@ -245,7 +246,7 @@ class _Places:
         """Where a file that `receipt` ended is; None when it is nowhere."""
         file_type, name, file_id = receipt.file_type, str(file["name"]), str(file["id"])
         digest, size = file["digest"], int(file["size_bytes"])
-        here = [path for each in (name_with_id(name, file_id), name) for path in self._of_type(file_type).get(each, [])]
+        here = [path for each in names_at_end(name, file_id) for path in self._of_type(file_type).get(each, [])]
         # Of several with the same bytes, the one that was put there on the day of this batch or after.
         here.sort(key=lambda path: path.parent.name < receipt.prepared_at.date().isoformat())
         own = Path(file["path"])
@@ -274,14 +275,11 @@ def _holds(path: Path, size: int, digest: str | None) -> bool:
     try:
         if path.is_symlink() or path.stat().st_size != size:
             return False
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() == digest
+        return digest_of_file(path) == digest
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise WorldFault(
-            f"looking for {path}: {error.strerror}; check the folder and its permissions", code="folder_away"
-        ) from error
+        raise world_fault(f"looking for {path}", error, "check the folder and its permissions") from error
 
 
 def _tell_unreadable(batch_id: str, location: str, error: ValueError) -> None:

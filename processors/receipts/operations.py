@@ -18,7 +18,7 @@ from metadata.clock import Clock
 from metadata.database.engine import Database
 from metadata.database.states import BatchState
 from metadata.logs import Event, Severity, alert
-from metadata.operations.operation_receipt import OperationLedger, OperationReceipt
+from metadata.operations.operation_receipt import OperationReceipt, ReceiptedOperations
 from processors.lake.lake import Lake
 from processors.receipts.batches import ReceiptFiles
 
@@ -32,7 +32,7 @@ class OperationReceipts(ReceiptFiles):
 
     def __init__(self, lake: Lake, database: Database, clock: Clock) -> None:
         super().__init__(lake, FOLDER)
-        self.ledger = OperationLedger(database, clock)
+        self.ledger = ReceiptedOperations(database, clock)
         self.clock = clock
 
     def write(self, operation_id: str, *, is_over: bool = False) -> None:

@@ -25,7 +25,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import NewFile
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, TypeStatus
 from watcher.intake.intake import Intake
 from watcher.intake.nominations import Nominations
 from watcher.intake.round import GROUP_FILES

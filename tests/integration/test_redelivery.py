@@ -17,7 +17,7 @@ from metadata.database.models import Operation
 from metadata.database.states import BatchState, FileState
 from metadata.errors import ConfigurationError, UnknownOutcome
 from metadata.ledger.ledger import Ledger
-from metadata.operations.undo import Operations
+from metadata.operations.undo import UndoLedger
 from metadata.settings import Settings
 from processors.lake.lake import BATCH_ID, OPERATION, Lake
 from processors.load.commit_protocol import MicroBatches
@@ -247,7 +247,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "plan": (Ledger, "plan"),
     "decode": (MicroBatches, "_decode"),
     "rewrite": (Rewriter, "write"),
-    "prepare of the operation": (Operations, "prepare"),
+    "prepare of the operation": (UndoLedger, "prepare"),
     "prepare": (Ledger, "prepare"),
     "commit": (Lake, "overwrite"),
     "record": (Ledger, "record"),

@@ -12,12 +12,12 @@ from handclock import HandClock
 
 from metadata.database.engine import Database
 from metadata.errors import ConfigurationError, FileRefused, UsageError
-from metadata.files.names import match_type, parse_name
+from metadata.files.names import parse_name
 from metadata.registry import get_or_create_table_metadata
 from metadata.registry.registry import Registry, type_name_of
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
-from metadata.types.definition import TypeStatus
+from metadata.types.file_type import TypeStatus, match_type
 from watcher.verbs.types import VERBS
 
 FIELDS = [{"name": "id", "type": "string", "nullable": False}, {"name": "at", "type": "timestamp"}]
@@ -221,7 +221,7 @@ def test_any_prefix_becomes_a_type(registry: Registry, prefix: str, name: str) -
     kind = registry.add({**ORDERS, "file_type": name})
     with suppress(FileRefused):  # names that are refused before any type is asked
         name_of_file = parse_name(f"{prefix}_20260115120000.json")
-        assert match_type(name_of_file, [kind]).file_type == kind
+        assert match_type(name_of_file, [kind]).kind == kind
 
 
 def test_types_are_switched_off_and_on(registry: Registry) -> None:

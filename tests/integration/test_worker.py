@@ -22,7 +22,8 @@ import pytest
 from metadata.errors import Fatal, WorldFault
 from metadata.ledger.values import FileOutcome
 from metadata.settings import Settings
-from metadata.types.definition import Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import Definition
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from metadata.database.states import FlushReason
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from watcher.work.flush_report import FlushReport
 from watcher.work.handover import Flusher
 

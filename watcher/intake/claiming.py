@@ -16,15 +16,16 @@ from metadata.cures import cure_for, error_json
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import FileRefused
-from metadata.files.folders import move_or_finish, name_with_id, write_reason
-from metadata.files.names import Match, parse_name, safe_name
+from metadata.files.ends import find_moved
+from metadata.files.folders import move_or_finish, write_reason
+from metadata.files.missing_files import tell_missing
+from metadata.files.names import parse_name, safe_name
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from metadata.ledger.missing_files import tell_missing
 from metadata.ledger.values import Arrival, HeldClaim, NewFile
 from metadata.logs import Event, Severity
 from metadata.settings import Settings
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, Match, TypeStatus
 from watcher.intake.alerts_once import AlertsOnce
 from watcher.intake.careful_digest import digest_file
 from watcher.intake.folder_faults import folder_fault, folders_answer
@@ -178,16 +179,16 @@ class Claiming:
 
     def _moved_before(self, row: SourceFile, kind: FileType) -> Path | None:
         """Where a release that was cut off before its row was written has put the file."""
-        for name in (name_with_id(row.name, row.id), row.name):
-            path = self.folders.processing(kind.name) / name
+
+        def is_it(path: Path) -> bool:
             try:
-                sight = Sight.of(name, path.lstat())
+                sight = Sight.of(path.name, path.lstat())
             except OSError:
-                continue
-            is_it = sight.size_bytes == row.size_bytes and sight.modified_at == row.modified_at
-            if is_it and not self.ledger.known_among([str(path)]):
-                return path
-        return None
+                return False
+            looks_like_it = sight.size_bytes == row.size_bytes and sight.modified_at == row.modified_at
+            return looks_like_it and not self.ledger.known_among([str(path)])
+
+        return find_moved([self.folders.processing(kind.name)], row.name, row.id, is_it)
 
     def _mark_missing(self, row: SourceFile) -> None:
         self.ledger.mark_missing(row.id, f"it was removed from {row.path} while it was held")

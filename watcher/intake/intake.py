@@ -23,7 +23,7 @@ from metadata.files.names import is_temporary
 from metadata.ledger.ledger import Ledger
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from watcher.intake.alerts_once import AlertsOnce
 from watcher.intake.claiming import Claiming, is_text
 from watcher.intake.folder_faults import folder_fault, folders_answer

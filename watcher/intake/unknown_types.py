@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from metadata.files.names import DataFileName, Match, match_type
+from metadata.files.names import DataFileName
 from metadata.logs import Event, Severity, alert
 from metadata.registry.registry import Registry, type_name_of
-from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
+from metadata.types.config import ProcessingConfig
+from metadata.types.file_type import FileType, Match, TypeStatus, match_type
 from watcher.intake.alerts_once import AlertsOnce
 
 

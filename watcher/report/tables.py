@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from metadata.errors import ConfigurationError, LemonadeError
 from metadata.ledger.report_facts import Fingerprint, Period
-from metadata.types.definition import RESCUED, Dedupe, FileType
+from metadata.types.config import Dedupe
+from metadata.types.definition import RESCUED
+from metadata.types.file_type import FileType
 from watcher.report.values import NullRate, Rescue
 
 if TYPE_CHECKING:

@@ -18,13 +18,14 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import FileRefused, UsageError
 from metadata.files.folders import name_with_id, name_without_id
-from metadata.files.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
+from metadata.files.names import Compression, DataFileName, is_temporary, parse_name, safe_name
 from metadata.ledger.deliveries import DeliveryVerdict, decide
 from metadata.ledger.ledger import Ledger
 from metadata.registry.proposals import inside
 from metadata.registry.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings
-from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
+from metadata.types.config import ProcessingConfig
+from metadata.types.file_type import FileType, TypeStatus, match_type
 from processors.decode.decoder import Decoder, FileResult, decompress
 from processors.decode.file_rejects import RejectLimits
 from processors.drafts.sample import Bounds, Source, gather, keys_of, type_keys

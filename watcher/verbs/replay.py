@@ -10,9 +10,9 @@ from typing import Any
 
 from metadata.errors import BatchFault, TypeStopped, UsageError
 from metadata.ledger.life import find_files
-from metadata.operations.replay import ReplayVerb
+from metadata.operations.replay import ReplayLedger, ReplayVerb
 from metadata.operations.reserved_records import RecordKey
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, TypeStatus
 from processors.change.chosen_records import Chunk, RecordId, RejectedRecords, Selection
 from processors.change.replay import CHUNK_BYTES, CHUNK_RECORDS, Replay, Taken
 from watcher.app import App
@@ -119,7 +119,7 @@ def _parts(
         if why_not is not None:
             outcome.left[chunk.file_type, why_not] += len(chunk.keys)
             continue
-        standing = replaying.replays.standing({key.file_id for key in chunk.keys})
+        standing = ReplayLedger(app.database, app.clock).standing({key.file_id for key in chunk.keys})
         by_table: dict[str, list[RecordKey]] = {}
         for key in chunk.keys:
             batch_id, table_name = standing.get(key.file_id, ("", ""))

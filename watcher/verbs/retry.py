@@ -19,11 +19,11 @@ from metadata.database.states import FileState, FlushReason
 from metadata.errors import FileRefused, LemonadeError, UsageError
 from metadata.files.folders import move, reason_path
 from metadata.files.moves import sync_folders
-from metadata.files.names import match_type, parse_name
+from metadata.files.names import parse_name
 from metadata.ledger.life import files_by_id, find_files
 from metadata.ledger.values import HeldClaim
 from metadata.logs import Event, get_logger
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, TypeStatus, match_type
 from watcher.app import App
 from watcher.intake.careful_digest import digest_file
 from watcher.intake.round import GROUP_FILES

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metadata.registry.registry import Registry
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 
 
 def _add(registry: Registry, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from metadata.database.models import Batch, SourceFile
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import Busy, UsageError
 from metadata.ledger.life import files_by_id, find_files
-from metadata.operations.undo import Operations
-from metadata.types.definition import TypeStatus
-from processors.change.undo import rows_in
+from metadata.ledger.values import rows_in_table
+from metadata.operations.undo import UndoLedger
+from metadata.types.file_type import TypeStatus
 from processors.lake.quarantine_table import TABLE as QUARANTINE
+from processors.rewrite.removal import rows_in
 from watcher.app import App
 from watcher.work.work import Work
 
@@ -46,13 +47,13 @@ def look(app: App, target: str) -> Asked:
 
     Raises UsageError when the ledger has nothing of that name, or several loaded files have it.
     """
-    batch, of_batch = Operations(app.database, app.clock).batch(target)
+    batch, of_batch = UndoLedger(app.database, app.clock).batch(target)
     found = of_batch if batch is not None else find_files(app.database, target)
     loaded = [file for file in found if file.state == FileState.LOADED]
     if batch is None and not found:
         raise UsageError(f"undoing {target!r}: the ledger has no such file or batch; see: lemonade files")
     if batch is None and len(loaded) > 1:
-        listed = "\n".join(f"  {file.id}  {file.name}  {(file.rows or 0) + file.replayed} rows" for file in loaded)
+        listed = "\n".join(f"  {file.id}  {file.name}  {rows_in_table(file)} rows" for file in loaded)
         raise UsageError(f"undoing {target!r}: several loaded files have that name; give the id of one:\n{listed}")
     if batch is not None:
         others = [file for file in found if file.state != FileState.LOADED and _brought(file)]
@@ -60,7 +61,7 @@ def look(app: App, target: str) -> Asked:
         return Asked(batch.id, what, batch, loaded, not others, *_nothing(f"batch {batch.id}", found, loaded))
     file = (loaded or found)[-1]
     if file.batch_id is not None:
-        batch, of_batch = Operations(app.database, app.clock).batch(file.batch_id)
+        batch, of_batch = UndoLedger(app.database, app.clock).batch(file.batch_id)
     alone = [each.id for each in of_batch if _brought(each)] == [file.id]
     return Asked(file.id, file.name, batch, loaded, alone, *_nothing(file.name, [file], loaded))
 
@@ -117,9 +118,7 @@ def answer(asked: Asked, returned: Sequence[SourceFile]) -> dict[str, Any]:
         "undone": False,
         "done_before": asked.done_before,
         "why_not": asked.why_not,
-        "files": [
-            {"file_id": file.id, "name": file.name, "rows": (file.rows or 0) + file.replayed} for file in asked.files
-        ],
+        "files": [{"file_id": file.id, "name": file.name, "rows": rows_in_table(file)} for file in asked.files],
         "operation_id": None,
         "rows": 0,
         "quarantine_rows": 0,
@@ -139,6 +138,6 @@ def _check_idle(app: App, asked: Asked, batch: Batch) -> None:
     if batch.state != BatchState.SETTLED:
         raise Busy(f"undoing {asked.what}: its batch is {batch.state}, not settled; try again when it is")
     ids = {file.id for file in asked.files}
-    for replacement in Operations(app.database, app.clock).unsettled("replace"):
+    for replacement in UndoLedger(app.database, app.clock).replacing():
         if ids & set(replacement.file_ids):
             raise Busy(f"undoing {asked.what}: batch {replacement.id} is about to replace it; try again afterwards")

@@ -7,8 +7,8 @@ from typing import Any
 
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
-from metadata.files.names import match_type, parse_name
-from metadata.types.definition import FileType
+from metadata.files.names import parse_name
+from metadata.types.file_type import FileType, match_type
 from processors.read.summary import SummaryResult
 from watcher.app import App
 from watcher.intake.scan_result import ScanResult

@@ -18,7 +18,7 @@ from datetime import datetime
 from metadata.database.states import FlushReason
 from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, get_logger
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.load.commit_protocol import BatchInWork, MicroBatches
 from watcher.work.chunks import by_deaths, cut
 from watcher.work.flush_report import FlushReport, tell_finished

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from metadata.errors import FileRefused, LemonadeError
-from metadata.files.names import match_type, parse_name
+from metadata.files.names import parse_name
 from metadata.logs import Event, get_logger
 from metadata.registry.drafts import Drafts, HeldFile, HeldPrefix
 from metadata.registry.registry import Registry, RegistrySnapshot
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, TypeStatus, match_type
 from processors.drafts.sample import Bounds, Sample, Source, gather, keys_of
 from processors.drafts.schema_draft import Draft, draft
 

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from metadata.errors import UsageError, WorldFault
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.read.audit import Audit, audit
 from processors.read.summary import SummaryResult, build_days
 from processors.receipts.batches import sweep_receipts
@@ -30,9 +30,9 @@ def build_summaries(
     """
     results = []
     for kind in kinds:
-        if kind.config.summary is None:
+        table = kind.summary_table
+        if table is None:
             continue
-        table = f"summary.{kind.config.summary.table}"
         if first is not None:
             days = _days(first, last or first)
         else:

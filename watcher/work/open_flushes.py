@@ -9,7 +9,7 @@ from itertools import count
 
 from metadata.clock import Clock
 from metadata.database.states import FlushReason
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.load.commit_protocol import BatchInWork
 from watcher.work.flush_report import FlushReport
 

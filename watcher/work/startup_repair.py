@@ -27,8 +27,7 @@ from metadata.files.moves import sweep
 from metadata.logs import Event, get_logger
 from metadata.operations.operation_receipt import OperationReceipt
 from metadata.registry.registry import Registry
-from metadata.types.definition import FileType
-from processors.change.undo import summary_table
+from metadata.types.file_type import FileType
 from processors.lake.lake import LandingState
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import BatchResult, MicroBatches
@@ -141,7 +140,7 @@ def recover(app: App, microbatches: MicroBatches, walkers: Walkers, types: Seque
     settings, folders = app.settings, app.settings.folders
     sweep(folders.ends_of_moves())
     rebuilt = rebuild_forgotten(app.ledger, app.lake(), folders, types, app.clock, receipt_days=settings.receipt_days)
-    walkers.receipts.rebuild({kind.name: summary_table(kind) for kind in types})
+    walkers.receipts.rebuild({kind.name: kind.summary_table for kind in types})
     walkers.receipts.sweep(settings.receipt_days)
     recovered = Recovered()
     _walk_batches(app.registry, microbatches, recovered)

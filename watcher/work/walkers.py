@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import RLock
 
 from metadata.database.models import Operation
-from metadata.operations.backfill import Backfills
+from metadata.operations.backfill import BackfillLedger
 from metadata.outage import Outage
 from metadata.registry.registry import Registry
 from processors.change.backfill import Backfill
@@ -33,16 +33,15 @@ class Walkers:
         rewriter, settler = microbatches.rewriter, microbatches.settler
         undo = Undo(app.ledger, app.lake(), rewriter, settler, claiming, receipts, outage)
         replay = Replay(app.settings, app.ledger, app.lake(), rewriter, outage, receipts)
-        backfills = outage.patient(Backfills(app.database, app.clock))
-        backfill = Backfill(backfills, app.lake(), rewriter, app.runner, app.clock)
+        backfill = Backfill(BackfillLedger(app.database, app.clock), app.lake(), rewriter, outage)
         return cls(undo, replay, backfill, receipts)
 
     def unsettled(self) -> list[Operation]:
         """Undos, replays, discards and backfills that are not over, oldest first."""
         rows = [
             *self.undo.operations.unsettled(),
-            *self.replay.replays.unsettled(),
-            *self.backfill.backfills.unsettled(),
+            *self.replay.operations.unsettled(),
+            *self.backfill.operations.unsettled(),
         ]
         return sorted(rows, key=lambda row: row.id)
 

@@ -13,7 +13,7 @@ from metadata.errors import UsageError
 from metadata.outage import Outage
 from metadata.registry.drafts import Drafts
 from metadata.registry.registry import RegistrySnapshot
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.load.commit_protocol import MicroBatches
 from processors.read.audit import Audit
 from processors.read.summary import SummaryResult

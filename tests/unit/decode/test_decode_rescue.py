@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metadata.ledger.values import UnknownKey
-from metadata.types.definition import UnknownFields
+from metadata.types.config import UnknownFields
 from processors.decode import records as records_module
 from processors.decode.decoder import DecodedGroup, Decoder
 from processors.decode.file_rejects import RejectLimits

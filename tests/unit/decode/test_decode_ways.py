@@ -10,7 +10,7 @@ from decoded import KEYS, define, rows_of, single_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metadata.types.definition import UnknownFields
+from metadata.types.config import UnknownFields
 from processors.decode import column_faults, records
 from processors.decode import decoder as decode
 from processors.decode.decoder import Decoder, FileResult

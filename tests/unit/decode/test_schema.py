@@ -15,7 +15,9 @@ from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import WriteTask
 from pyiceberg.types import StringType, TimestamptzType
 
-from metadata.types.definition import LINEAGE, PLAIN_TYPES, RESCUED, Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import LINEAGE, RESCUED, Definition
+from metadata.types.field_types import PLAIN_TYPES
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.decoder import Decoder

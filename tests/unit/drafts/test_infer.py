@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metadata.errors import ConfigurationError, FileRefused
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, TypeStatus
 from metadata.types.parse_definition import parse_definition
 from metadata.types.parse_file import parse_type
 from processors.decode.decoder import Decoder

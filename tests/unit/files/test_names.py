@@ -1,4 +1,4 @@
-"""Names of source files: what they say and whose they are."""
+"""Names of source files: what they say."""
 
 from __future__ import annotations
 
@@ -10,25 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metadata.errors import FileRefused
-from metadata.files.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
-from metadata.types.definition import Definition, Field, FileType, ProcessingConfig, TypeStatus
-
-DEFINITION = Definition(fields=(Field(name="id", type="string"),))
-
-
-def kind(
-    name: str,
-    *patterns: str,
-    status: TypeStatus = TypeStatus.ACTIVE,
-    definition: Definition | None = DEFINITION,
-) -> FileType:
-    """A file type with these patterns; its own name when there are none."""
-    return FileType(name, f"raw_data.{name}", patterns or (name,), status, definition, 1, ProcessingConfig())
-
-
-def match(prefix: str, *types: FileType) -> Match:
-    """The match of a file with this prefix."""
-    return match_type(parse_name(f"{prefix}_20260115120000.json"), types)
+from metadata.files.names import DataFileName, is_temporary, parse_name, safe_name
 
 
 @pytest.mark.parametrize(
@@ -141,68 +123,3 @@ def test_temporary_names(name: str) -> None:
 def test_names_that_are_not_temporary(name: str) -> None:
     """These do not."""
     assert not is_temporary(name)
-
-
-def test_a_pattern_equal_to_the_prefix_wins() -> None:
-    """Over a longer glob and over a longer pattern of another kind."""
-    exact, glob = kind("events"), kind("all", "events_2026*_or_anything*", "*events_*.json")
-    assert match("events", glob, exact) == Match(exact)
-
-
-def test_the_longest_pattern_between_boundaries_wins() -> None:
-    """`eu_vehicle_events` is vehicle_events', not events'; `-` is a boundary too."""
-    short, long = kind("events"), kind("vehicle_events")
-    assert match("eu_vehicle_events", short, long) == Match(long)
-    assert match("eu-events-7", short, long) == Match(short)
-
-
-@pytest.mark.parametrize("prefix", ["subevents", "events2", "vehicleevents", "eventsx_events2", "EVENTS"])
-def test_a_pattern_inside_a_word_does_not_count(prefix: str) -> None:
-    """Without boundaries around it, or in another case, it is another word."""
-    assert match(prefix, kind("events")) == Match(None)
-
-
-def test_a_pattern_is_found_behind_a_false_start() -> None:
-    """The first occurrence may lie inside a word and a later one between boundaries."""
-    events = kind("events")
-    assert match("subevents_events", events) == Match(events)
-
-
-def test_equally_good_types_are_a_tie() -> None:
-    """Two active types of equally long patterns: nobody gets it, both are named; one type's two patterns are no tie."""
-    one, two = kind("one", "car_data", "bus_data"), kind("two", "car_info")
-    assert match("car_data_car_info", one, two) == Match(None, ("one", "two"))
-    assert match("car_data_bus_data", one, two) == Match(one)
-
-
-def test_a_glob_is_matched_against_the_whole_name() -> None:
-    """Globs see timestamp and suffix, heed case, and count with their characters that are no wildcards."""
-    glob, plain = kind("eu", "eu_*_events_*.json"), kind("vehicle_events")
-    assert match("eu_vehicle_events", glob, plain) == Match(glob)
-    assert match("EU_vehicle_events", glob, plain) == Match(plain)
-    assert match("us_vehicle_events", kind("all", "*.json"), plain) == Match(plain)
-    assert match("anything", kind("all", "*.json"), plain).kind is not None
-
-
-def test_a_type_that_is_switched_off_keeps_its_files() -> None:
-    """A worse match that is active does not get them; an equally good one does."""
-    off, worse, equal = (
-        kind("vehicle_events", status=TypeStatus.DISABLED),
-        kind("events"),
-        kind("new", "vehicle_events"),
-    )
-    assert match("eu_vehicle_events", off, worse) == Match(off)
-    assert match("vehicle_events", off, worse, equal) == Match(equal)
-
-
-def test_records_that_discovery_made_never_compete() -> None:
-    """A type that comes later takes what waits under a discovered prefix, however well that prefix fits."""
-    found = kind("eu_truck_events", status=TypeStatus.INACTIVE, definition=None)
-    later = kind("truck_events")
-    assert match("eu_truck_events", found) == Match(None)
-    assert match("eu_truck_events", found, later) == Match(later)
-
-
-def test_an_empty_pattern_matches_nothing() -> None:
-    """A row may hold anything."""
-    assert match("a", kind("odd", "")) == Match(None)

@@ -17,6 +17,9 @@ MANY_ATTRIBUTES = {
     "metadata.database.models.SourceFile": "a table of the database: an attribute a column",
     "metadata.database.models.Batch": "a table of the database: an attribute a column",
     "metadata.database.models.Operation": "a table of the database: an attribute a column",
+    "metadata.types.field_types.PlainType": "the faces of a plain type: one row of the one table",
+    "metadata.types.definition.Field": "the keys of a field as a definition gives them",
+    "metadata.types.config.ProcessingConfig": "the keys of a processing config as a types file gives them",
     "metadata.settings.Settings": "a field a setting: the page of settings is made from it",
 }
 

@@ -8,7 +8,8 @@ import pytest
 
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
-from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
+from metadata.types.config import ProcessingConfig
+from metadata.types.file_type import FileType, TypeStatus
 from watcher.work.buffers import Buffer, Buffers, due
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
