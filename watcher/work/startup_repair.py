@@ -33,6 +33,7 @@ from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import BatchResult, MicroBatches
 from processors.receipts.batches import forgotten, rebuild_forgotten
 from watcher.app import App
+from watcher.intake.folder_faults import folders_answer
 from watcher.intake.intake import Intake
 from watcher.intake.unknown_ends import record_ends
 from watcher.work.types_in_trouble import stop_type
@@ -138,7 +139,8 @@ class Recovered:
 def recover(app: App, microbatches: MicroBatches, walkers: Walkers, types: Sequence[FileType]) -> Recovered:
     """Repair, in the order that this module's docstring has; once, under the lock, before anything is claimed."""
     settings, folders = app.settings, app.settings.folders
-    sweep(folders.ends_of_moves())
+    with folders_answer("removing what cut off moves have left below", folders.source_data):
+        sweep(folders.ends_of_moves())
     rebuilt = rebuild_forgotten(app.ledger, app.lake(), folders, types, app.clock, receipt_days=settings.receipt_days)
     walkers.receipts.rebuild({kind.name: kind.summary_table for kind in types})
     walkers.receipts.sweep(settings.receipt_days)
