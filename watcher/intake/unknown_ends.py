@@ -42,7 +42,7 @@ def record_ends(ledger: Ledger, folders: Folders, clock: Clock, *, is_restored: 
     """
     ends = list(_lying(folders))
     known = ledger.known_among([str(path) for path, _ in ends])
-    found = []
+    rows = []
     for path, state in ends:
         if str(path) not in known:
             try:
@@ -52,17 +52,17 @@ def record_ends(ledger: Ledger, folders: Folders, clock: Clock, *, is_restored: 
             except OSError as error:
                 raise world_fault(f"reading {path}", error, "check its permissions") from error
             if row is not None:
-                found.append(row)
-    ledger.put_ended(found)
-    return len(found)
+                rows.append(row)
+    ledger.put_ended(rows)
+    return len(rows)
 
 
 def _lying(folders: Folders) -> Iterator[tuple[Path, FileState]]:
     for kind, state in _ENDS.items():
         for parent, _, names in os.walk(folders.source_data / kind):
-            there = set(names)
+            beside = set(names)
             for name in sorted(names):
-                is_reason = name.endswith(_REASON) and name.removesuffix(_REASON) in there
+                is_reason = name.endswith(_REASON) and name.removesuffix(_REASON) in beside
                 path = Path(parent, name)
                 if not (is_reason or name.startswith(".") or path.is_symlink()) and path.is_file():
                     yield path, state
@@ -132,6 +132,6 @@ def _time(text: Any) -> datetime | None:
 def _reason(path: Path) -> dict[str, Any]:
     """What stands beside the file; nothing when there is none, or it is not ours."""
     with suppress(OSError, ValueError):
-        found = json.loads(reason_path(path, "").read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+        reason = json.loads(reason_path(path, "").read_text(encoding="utf-8"))
+        return reason if isinstance(reason, dict) else {}
     return {}
