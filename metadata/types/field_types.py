@@ -286,9 +286,3 @@ def map_keys() -> list[str]:
 def row_of(type_: FieldType) -> PlainType | None:
     """The row of a checked type; None of a struct, list or map."""
     return None if isinstance(type_, dict) else plain_type(type_)
-
-
-def decimal_digits(type_: FieldType) -> tuple[int, int] | None:
-    """Precision and scale of a decimal type; None for other types."""
-    row = row_of(type_)
-    return row.digits if row else None
