@@ -18,10 +18,11 @@ from typing import Any
 from metadata.errors import FileRefused
 from metadata.files.moves import Moved, make_folder, relocate
 from metadata.files.names import parse_name
+from metadata.files.suffixes_and_codecs import SUFFIXES
 from metadata.ids import short_id
 
-_SUFFIX = re.compile(r"(\.(json|jsonl|ndjson)(\.(gz|zst))?|\.[^.]*)$", re.IGNORECASE)
-_SHORT_ID = re.compile(r"\.[0-9a-f]{8}(?=\.(?:json|jsonl|ndjson)(?:\.(?:gz|zst))?\Z)", re.IGNORECASE)
+_SUFFIX = re.compile(rf"(?:{SUFFIXES}|\.[^.]*)$", re.IGNORECASE)
+_SHORT_ID = re.compile(rf"\.[0-9a-f]{{8}}(?={SUFFIXES}\Z)", re.IGNORECASE)
 _NAME_MAX_BYTES = 255
 
 

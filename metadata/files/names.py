@@ -1,7 +1,8 @@
 """Names of source files: what they say. Pure functions; `metadata.types.file_type` knows which type takes a name.
 
-    {prefix}_{YYYYMMDDHHMMSS}[_anything|-anything].{json|jsonl|ndjson}[.gz|.zst]
+    {prefix}_{YYYYMMDDHHMMSS}[_anything|-anything].{form of JSON}[.{codec}]
 
+The last two are rows of `metadata.files.suffixes_and_codecs`.
 Names come from producers, so they hold whatever a file system allows: newlines, quotes, bytes that are no UTF-8 (as
 Python's surrogate escapes). `safe_name` is the form that may be stored, logged and sent.
 """
@@ -12,18 +13,15 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, cast
 
 from metadata.errors import FileRefused
-
-Suffix = Literal["json", "jsonl", "ndjson"]
-Compression = Literal["gz", "zst"]
+from metadata.files.suffixes_and_codecs import CODECS_IN_WORDS, FORMS_IN_WORDS, SUFFIXES, Codec, read_suffixes
 
 NAME_MAX_BYTES = 255
 PREFIX_MAX_BYTES = 120
 
-_FORM = "{prefix}_{YYYYMMDDHHMMSS}.json, .jsonl or .ndjson, with .gz or .zst if it is compressed"
-_SUFFIX = re.compile(r"\.(json|jsonl|ndjson)(?:\.(gz|zst))?\Z", re.IGNORECASE)
+_FORM = f"{{prefix}}_{{YYYYMMDDHHMMSS}}{FORMS_IN_WORDS}, with {CODECS_IN_WORDS} if it is compressed"
+_SUFFIX = re.compile(rf"{SUFFIXES}\Z", re.IGNORECASE | re.ASCII)
 _STAMP = re.compile(r"_([0-9]{14})(?=[_-]|\Z)")
 _PREFIX = re.compile(r"\w[^/\\]*", re.DOTALL)
 _TEMPORARY_ENDS = (".tmp", ".part", "~")
@@ -36,8 +34,8 @@ class DataFileName:
     name: str
     prefix: str
     time: datetime  #: the 14 digits, read as UTC
-    suffix: Suffix  #: in lower case, however it was written
-    compression: Compression | None
+    lines: bool  #: it is JSON lines
+    codec: Codec | None  #: that it is compressed with
 
 
 def parse_name(name: str) -> DataFileName:
@@ -48,7 +46,7 @@ def parse_name(name: str) -> DataFileName:
     """
     suffix = _SUFFIX.search(name)
     if suffix is None:
-        raise _refused(name, "it does not end in .json, .jsonl or .ndjson (or one of these and .gz or .zst)")
+        raise _refused(name, f"it does not end in {FORMS_IN_WORDS} (or one of these and {CODECS_IN_WORDS})")
     stem = name[: suffix.start()]
     stamp = _STAMP.search(stem)
     if stamp is None:
@@ -58,10 +56,7 @@ def parse_name(name: str) -> DataFileName:
         raise _refused(name, "its prefix is empty, starts oddly, or holds /, \\ or what cannot be printed")
     if len(os.fsencode(prefix)) > PREFIX_MAX_BYTES:
         raise _refused(name, f"its prefix is longer than {PREFIX_MAX_BYTES} bytes")
-    kind, compression = suffix[1].lower(), suffix[2].lower() if suffix[2] else None
-    return DataFileName(
-        name, prefix, _time(name, stamp[1]), cast("Suffix", kind), cast("Compression | None", compression)
-    )
+    return DataFileName(name, prefix, _time(name, stamp[1]), *read_suffixes(suffix[0]))
 
 
 def is_temporary(name: str) -> bool:

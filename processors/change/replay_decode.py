@@ -28,12 +28,14 @@ from metadata.settings import Settings
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED
 from metadata.types.file_type import FileType
 from processors.change.chosen_records import RejectedRecords
-from processors.decode.decoder import Decoder, decompress
-from processors.decode.known_keys import KnownKeys, existing_filter, known_keys
+from processors.decode.decoder import Decoder
+from processors.decode.decompress import decompress
+from processors.decode.known_keys import KnownKeys
 from processors.decode.records import RecordReader
 from processors.lake.data_files import Output, floor_time
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import raw_of
+from processors.load.existing_keys import existing_keys, touched_partitions
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -153,9 +155,9 @@ class ReplayDecoder:
         known, table = KnownKeys(definition), self.lake.table(table_name)
         if table is not None:
             days = set(rows[DATE_COLUMN].take(pa.array(found.good)).to_pylist())
-            tasks = self.lake.scan_tasks(table_name, existing_filter(kind.config, days))
+            tasks = self.lake.scan_tasks(table_name, touched_partitions(kind.config, days))
             with self.lake.reading(table_name):
-                known = known_keys(definition, table.metadata, table.io, tasks)
+                known = existing_keys(definition, table.metadata, table.io, tasks)
         look = known.look(known.keys(found.columns), range(1, len(found.good) + 1))
         for row, where in look.there.items():
             origin = "another of these records" if isinstance(where, int) else where
@@ -196,8 +198,8 @@ class ReplayDecoder:
             return f"its file {file.path} is not what was loaded"
         name = parse_name(file.name)
         with suppress(FileRefused):
-            text = decompress(content, name.compression, self.settings.max_file_bytes).removeprefix(BOM_UTF8)
-            raws = reader.split(text, name.suffix != "json")
+            text = decompress(content, name.codec, self.settings.max_file_bytes).removeprefix(BOM_UTF8)
+            raws = reader.split(text, name.lines)
             found: dict[int, bytes | str] = {}
             for number, size in wanted.items():
                 raw = bytes(raws[number - 1]) if number <= len(raws) else b""

@@ -22,9 +22,9 @@ from metadata.types.json_values import fit_decimal
 from processors.decode.column_builders import FAULTS, ColumnError
 from processors.decode.columns import Columns
 
-_CHUNK = 64  # records: faults that the column does not name are looked for in so many at a time
+CHUNK = 64  # records: faults that the column does not name are looked for in so many at a time
 _PASSES = 8  # over all records, each of which finds a kind of fault
-_TYPICAL = 50  # values of one kind that the column refused, after which it is not asked about the others
+TYPICAL = 50  # values of one kind that the column refused, after which it is not asked about the others
 
 
 class Fault(NamedTuple):
@@ -103,7 +103,7 @@ class _Search:
         typical: dict[Hashable, Exception] = {}
         for row, index in named.items():
             kind = self._kind(error, index)
-            if kind is not None and self._confirmed[kind] >= _TYPICAL and kind in typical:
+            if kind is not None and self._confirmed[kind] >= TYPICAL and kind in typical:
                 told = typical[kind] if error.reason_of is None else ColumnError(error.code, error.reason_of(row))
                 self.faults[index] = told
                 continue
@@ -137,7 +137,7 @@ class _Search:
         if len(indexes) == 1:
             self.faults[indexes[0]] = built
             return
-        size = _CHUNK if len(indexes) > _CHUNK else -(-len(indexes) // 2)
+        size = CHUNK if len(indexes) > CHUNK else -(-len(indexes) // 2)
         for start in range(0, len(indexes), size):
             self._halve(indexes[start : start + size])
 

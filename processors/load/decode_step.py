@@ -16,9 +16,9 @@ from metadata.ledger.values import FileOutcome, WrittenFile
 from metadata.settings import Settings
 from metadata.types.definition import Definition
 from metadata.types.file_type import FileType
-from processors.decode.known_keys import existing_filter
 from processors.lake import quarantine_table as quarantine
 from processors.lake.lake import Lake, TableHandle
+from processors.load.existing_keys import touched_partitions
 from processors.load.load_task import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
 from processors.rewrite.which_rows import LoadedRows
 from processors.spark.spark_runner import Runner
@@ -106,7 +106,7 @@ class Decoding:
         """Data files that hold keys which are there already, None without dedupe; and loads that do not count."""
         if kind.config.dedupe is None:
             return None, None
-        days = existing_filter(kind.config, {source.day for source in inputs})
+        days = touched_partitions(kind.config, {source.day for source in inputs})
         tasks = tuple(self.lake.scan_tasks(kind.table_name, days))
         replacement = self.ledger.replacement(batch.id)
         return tasks, LoadedRows.from_files(replacement[1]) if replacement else None
@@ -155,6 +155,6 @@ def _input(file: SourceFile) -> SourceInput:
         digest=file.digest or "",
         day=name.time.date(),
         size_bytes=file.size_bytes,
-        lines=name.suffix != "json",
-        compression=name.compression,
+        lines=name.lines,
+        codec=name.codec,
     )

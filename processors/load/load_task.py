@@ -16,7 +16,7 @@ from datetime import date, datetime
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,16 +24,20 @@ import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
 
 from metadata.errors import Fatal, FileRefused, WorldFault
+from metadata.files.suffixes_and_codecs import Codec
 from metadata.ledger.values import FileOutcome, WrittenFile, bounded
 from metadata.types.config import ProcessingConfig
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition
-from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
+from processors.decode.decoder import Decoder
+from processors.decode.decompress import decompress
 from processors.decode.file_rejects import RejectLimits
-from processors.decode.known_keys import KnownKeys, known_keys
+from processors.decode.known_keys import KnownKeys
+from processors.decode.results import FileResult, RecordColumns
 from processors.lake.data_files import Output, floor_time
 from processors.lake.lake import TableHandle, reading
 from processors.lake.quarantine_table import COLUMNS as QUARANTINE_COLUMNS
 from processors.lake.quarantine_table import record_batch as quarantine_rows
+from processors.load.existing_keys import existing_keys
 
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
@@ -44,7 +48,6 @@ _MIB = 1024 * 1024
 _GROUP_BYTES = 16 * _MIB  # of JSON, about; bounds what is decoded and not yet columns
 _FILE_COST_BYTES = 8 * 1024  # what opening a file costs, in bytes that could be decoded meanwhile
 _TASK_BYTES = 4 * _MIB  # less is not worth a task of its own, nor a data file
-_COMPRESSED_BY = 8  # JSON that machines wrote, as gzip and zstd compress it
 _FAULTS_SHOWN = 5
 _QUARANTINE_RECORDS = 1000  # made into rows at once
 _QUARANTINE_BYTES = 32 * _MIB  # of Arrow columns waiting: rejected records are few, or else large
@@ -61,7 +64,7 @@ class SourceInput:
     day: date  #: UTC day of the time in its name
     size_bytes: int
     lines: bool
-    compression: Literal["gz", "zst"] | None
+    codec: Codec | None  #: that it is compressed with
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,6 @@ def _decode(job: WriteJob, output: Output, rejects: _Rejects) -> tuple[list[File
     for day, inputs in groupby(job.inputs, key=attrgetter("day")):
         for group in _groups(inputs):
             readable: list[SourceInput] = []
-            if known is not None:
-                known.begin(readable)
             decoded = decoder.decode_many(_contents(group, job.max_decoded_bytes, readable, outcomes))
             while decoded.batches:  # each is let go once it is written
                 columns = decoded.batches.pop(0)
@@ -179,7 +180,7 @@ def _known_keys(job: WriteJob) -> KnownKeys | None:
         return None
     metadata, io = job.handle.open()
     with reading(job.handle.name):
-        return known_keys(job.definition, metadata, io, job.existing, but=job.replaced)
+        return existing_keys(job.definition, metadata, io, job.existing, job.replaced)
 
 
 def _check_footers(job: WriteJob, what: str, records: int, data_files: Sequence[DataFile]) -> None:
@@ -238,7 +239,7 @@ class _Rejects:
 
 
 def _work(source: SourceInput) -> int:
-    return source.size_bytes * (_COMPRESSED_BY if source.compression else 1) + _FILE_COST_BYTES
+    return source.size_bytes * (source.codec.ratio if source.codec else 1) + _FILE_COST_BYTES
 
 
 def _groups(inputs: Iterator[SourceInput]) -> Iterator[list[SourceInput]]:
@@ -257,7 +258,7 @@ def _groups(inputs: Iterator[SourceInput]) -> Iterator[list[SourceInput]]:
 
 def _contents(
     group: Sequence[SourceInput], limit: int, readable: list[SourceInput], outcomes: list[FileOutcome]
-) -> Iterator[tuple[bytes, bool]]:
+) -> Iterator[tuple[str, bytes, bool]]:
     """The text of one file after another, for the decoder; files that have none go to `outcomes`."""
     for source in group:
         try:
@@ -265,12 +266,12 @@ def _contents(
             if isinstance(content, FileOutcome):
                 outcomes.append(content)
                 continue
-            content = decompress(content, source.compression, limit)
+            content = decompress(content, source.codec, limit)
         except FileRefused as refused:
             outcomes.append(_refusal(source, refused))
             continue
         readable.append(source)
-        yield content, source.lines
+        yield source.name, content, source.lines
 
 
 def _read(source: SourceInput) -> bytes | FileOutcome:

@@ -234,7 +234,7 @@ class House:
         path = self.folder / f"{batch_id}.json"
         path.write_bytes(data)
         digest = hashlib.sha256(data).hexdigest()
-        source = SourceInput("f", str(path), path.name, digest, DAY, len(data), lines=False, compression=None)
+        source = SourceInput("f", str(path), path.name, digest, DAY, len(data), lines=False, codec=None)
         handle = self.lake.handle(self.table)
         result = load_files(
             WriteJob(batch_id, 1, 0, handle, self.quarantine, DEFINITION, self.config, (), (source,), None, 10**9)

@@ -114,7 +114,7 @@ def sources_of(files: Sequence[HeldFile]) -> list[Source]:
     sources = []
     for file in files:
         name = parse_name(file.name)
-        sources.append(Source(file.name, Path(file.path), name.suffix != "json", name.compression))
+        sources.append(Source(file.name, Path(file.path), name.lines, name.codec))
     return sources
 
 

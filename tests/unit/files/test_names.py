@@ -11,33 +11,36 @@ from hypothesis import strategies as st
 
 from metadata.errors import FileRefused
 from metadata.files.names import DataFileName, is_temporary, parse_name, safe_name
+from metadata.files.suffixes_and_codecs import CODECS
 
 
 @pytest.mark.parametrize(
-    ("name", "prefix", "suffix", "compression"),
+    ("name", "prefix", "lines", "codec"),
     [
-        ("vehicle_events_20260115120001.json", "vehicle_events", "json", None),
-        ("vehicle_events_20260115120001.jsonl", "vehicle_events", "jsonl", None),
-        ("vehicle_events_20260115120001.ndjson.gz", "vehicle_events", "ndjson", "gz"),
-        ("a_20260115120001.json.zst", "a", "json", "zst"),
-        ("a_20260115120001_part-1.json", "a", "json", None),
-        ("a_20260115120001-0001.json", "a", "json", None),
-        ("a_20260115120001_.json", "a", "json", None),
-        ("a_20260115120001_x.json.json", "a", "json", None),
-        ("a_20260115120001.JSON.GZ", "a", "json", "gz"),
-        ("a_20260115120001_20260116120001.json", "a", "json", None),
-        ("a_123456789012345_20260115120001.json", "a_123456789012345", "json", None),
-        ("eu-fleet 7_20260115120001.json", "eu-fleet 7", "json", None),
-        ("größe_20260115120001.json", "größe", "json", None),
-        ("a_20260115120001_two\nlines.json", "a", "json", None),
-        ("a_20260115120001_caf\udce9.json", "a", "json", None),
-        ('a_20260115120001_"quoted"\'.json', "a", "json", None),
+        ("vehicle_events_20260115120001.json", "vehicle_events", False, None),
+        ("vehicle_events_20260115120001.jsonl", "vehicle_events", True, None),
+        ("vehicle_events_20260115120001.ndjson.gz", "vehicle_events", True, "gz"),
+        ("a_20260115120001.json.zst", "a", False, "zst"),
+        ("a_20260115120001_part-1.json", "a", False, None),
+        ("a_20260115120001-0001.json", "a", False, None),
+        ("a_20260115120001_.json", "a", False, None),
+        ("a_20260115120001_x.json.json", "a", False, None),
+        ("a_20260115120001.JSON.GZ", "a", False, "gz"),
+        ("a_20260115120001_20260116120001.json", "a", False, None),
+        ("a_123456789012345_20260115120001.json", "a_123456789012345", False, None),
+        ("eu-fleet 7_20260115120001.json", "eu-fleet 7", False, None),
+        ("größe_20260115120001.json", "größe", False, None),
+        ("a_20260115120001_two\nlines.json", "a", False, None),
+        ("a_20260115120001_caf\udce9.json", "a", False, None),
+        ('a_20260115120001_"quoted"\'.json', "a", False, None),
     ],
 )
-def test_a_data_files_name_is_read(name: str, prefix: str, suffix: str, compression: str | None) -> None:
-    """Prefix, first time, suffix in lower case and compression are what the name says."""
+def test_a_data_files_name_is_read(name: str, prefix: str, lines: bool, codec: str | None) -> None:
+    """Prefix, first time, form and codec are what the name says, its suffixes in any case."""
     read = parse_name(name)
-    expected = DataFileName(name, prefix, datetime(2026, 1, 15, 12, 0, 1, tzinfo=UTC), suffix, compression)  # type: ignore[arg-type] # one of the literals
+    by_suffix = {each.suffix: each for each in CODECS}
+    time = datetime(2026, 1, 15, 12, 0, 1, tzinfo=UTC)
+    expected = DataFileName(name, prefix, time, lines, by_suffix[codec] if codec else None)
     assert read == expected
 
 
@@ -53,7 +56,7 @@ def test_a_data_files_name_is_read(name: str, prefix: str, suffix: str, compress
         "a_202601151200001.json",
         "a_20260115120000123_20260115.json",
         "a_20260115120000.csv",
-        "a_20260115120000.json.bz2",
+        "a_20260115120000.json.zip",
         "a_20260115120000json",
         "a_20260115120000.json\n",
         "a-20260115120000.json",
@@ -110,7 +113,7 @@ def test_a_safe_name_says_the_same() -> None:
     assert safe_name("a_20260115120000_caf\udce9.json") == "a_20260115120000_caf%E9.json"
     long = safe_name("a_20260115120000_" + "\udce9" * 220 + ".json.gz")
     assert len(long) == 255
-    assert (parse_name(long).prefix, parse_name(long).compression) == ("a", "gz")
+    assert (parse_name(long).prefix, long[-8:]) == ("a", ".json.gz")
 
 
 @pytest.mark.parametrize("name", [".x", ".DS_Store", "a.tmp", "a.json.TMP", "a.part", "a~", ".a_20260115120000.json"])
