@@ -57,6 +57,7 @@ check: lint types imports docs test
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/main_job.py
 	@$(BIN)/python benchmarks/dirty_data.py
+	@$(BIN)/python benchmarks/start_up.py
 
 # The lock names versions only, no index host; `uv` is not needed to install from it.
 lock:

@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from metadata.files.os_errors import waited_out
+
 _MOVING = ".moving"
 _BLOCK_BYTES = 1 << 20
 _TRIES = 5
@@ -53,9 +55,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_folders(folders: Iterable[Path]) -> None:
-    """`sync_folder` for each, once."""
+    """`sync_folder` for each, once. Raises WorldFault: it may be done again as soon as the disk answers."""
     for folder in dict.fromkeys(folders):
-        sync_folder(folder)
+        with waited_out(f"syncing {folder}", "check its disk or network"):
+            sync_folder(folder)
 
 
 def make_folder(folder: Path) -> None:

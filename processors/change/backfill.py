@@ -72,8 +72,12 @@ class Backfill(OperationSteps[BackfillLedger, BackfillResult]):
         """
         # 1. Plan
         operation_id = new_id(self.clock)
-        self.operations.plan(
-            operation_id, file_type=kind.name, table_name=kind.table_name, schema_version=kind.schema_version
+        self.outage.wait_out(
+            self.operations.plan,
+            operation_id,
+            file_type=kind.name,
+            table_name=kind.table_name,
+            schema_version=kind.schema_version,
         )
         # 2. Write
         with self._or_abandon(operation_id):
@@ -113,7 +117,7 @@ class Backfill(OperationSteps[BackfillLedger, BackfillResult]):
         # 3. Prepare
         rest = self._prepare(operation_id, kind, filled)
         # 4. Commit
-        operation = self.operations.get(operation_id)
+        operation = self.outage.wait_out(self.operations.get, operation_id)
         again = partial(self._prepare_again, operation_id, kind)
         self._commit(kind.table_name, operation, kind, rest, again)
         # 5. Record
@@ -137,7 +141,8 @@ class Backfill(OperationSteps[BackfillLedger, BackfillResult]):
         for _, each in filled:
             values.update(each.counts["values"])
             left.update(each.counts["left"])
-        self.operations.prepare(
+        self.outage.wait_out(
+            self.operations.prepare,
             operation_id,
             RemovedPart(
                 [each.file_path for each in rest.removed],

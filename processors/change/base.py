@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from metadata.database.models import Operation
 from metadata.database.states import BatchState
-from metadata.errors import LemonadeError
+from metadata.errors import LemonadeError, WorldFault
 from metadata.logs import Event, get_logger
 from metadata.operations.base import OperationLedger
 from metadata.outage import Outage
@@ -45,7 +45,7 @@ class OperationSteps(ABC, Generic[Books, Result]):
     def __init__(
         self, operations: Books, lake: Lake, rewriter: Rewriter, outage: Outage, receipts: OperationReceipts | None
     ) -> None:
-        self.operations = outage.patient(operations)
+        self.operations = operations
         self.clock = operations.clock
         self.lake = lake
         self.rewriter = rewriter
@@ -55,10 +55,10 @@ class OperationSteps(ABC, Generic[Books, Result]):
     def resume(self, operation: Operation, kind: FileType | None) -> Result:
         """Walk an unsettled operation of an earlier process to its end, from the step it had reached."""
         if operation.state == BatchState.PLANNED:
-            self.operations.abandon(operation.id, "the process ended before Prepare")
+            self.outage.wait_out(self.operations.abandon, operation.id, "the process ended before Prepare")
             if self.abandoned is not None:
                 log.info(self.abandoned, operation_id=operation.id, file_type=operation.file_type)
-            return self._result(self.operations.get(operation.id))
+            return self._result(self.outage.wait_out(self.operations.get, operation.id))
         if operation.state == BatchState.COMMITTED:
             return self._settle(operation.id)
         return self._go_on(operation, kind)
@@ -89,7 +89,9 @@ class OperationSteps(ABC, Generic[Books, Result]):
         try:
             yield
         except LemonadeError as error:
-            self.operations.abandon(operation_id, error.message)
+            if isinstance(error, WorldFault) and error.given_up:
+                raise  # the ledger is away and the daemon drains: the next start gives it up
+            self.outage.wait_out(self.operations.abandon, operation_id, error.message)
             if self.abandoned is not None:
                 log.warning(self.abandoned, operation_id=operation_id, code=error.code, error=error.message)
             raise
@@ -97,7 +99,7 @@ class OperationSteps(ABC, Generic[Books, Result]):
     def _write_receipt(self, operation_id: str, *, is_over: bool = False) -> None:
         receipts = self.receipts
         if receipts is not None:
-            self.outage.wait_out(lambda: receipts.write(operation_id, is_over=is_over))
+            self.outage.wait_out(receipts.write, operation_id, is_over=is_over)
 
     def _commit(
         self,
@@ -112,23 +114,23 @@ class OperationSteps(ABC, Generic[Books, Result]):
     ) -> None:
         """Step 4, for one table; after a conflict `again` prepares it from the table as it is then."""
         self.outage.wait_out(
-            lambda: self.rewriter.commit(
-                table_name,
-                operation.kind,
-                operation.id,
-                rest=rest,
-                again=again,
-                append=append,
-                properties={"lemonade.file-type": operation.file_type, **(about or {})},
-                kind=kind,
-            )
+            self.rewriter.commit,
+            table_name,
+            operation.kind,
+            operation.id,
+            rest=rest,
+            again=again,
+            append=append,
+            properties={"lemonade.file-type": operation.file_type, **(about or {})},
+            kind=kind,
         )
 
     def _record(self, operation_id: str, kind: FileType | None) -> None:
         """Step 5."""
-        operation = self.operations.get(operation_id)
+        operation = self.outage.wait_out(self.operations.get, operation_id)
         snapshots = {name: derived_snapshot_id(operation_id, name) for name in changed_tables(operation)}
-        self.operations.record(
+        self.outage.wait_out(
+            self.operations.record,
             operation_id,
             snapshot_id=snapshots.get(operation.table_name),
             quarantine_snapshot_id=snapshots.get(TABLE),
@@ -138,7 +140,7 @@ class OperationSteps(ABC, Generic[Books, Result]):
     def _close(self, operation_id: str) -> Operation:
         """The end of step 6, when all else is done; the operation as it is from now on."""
         self._write_receipt(operation_id, is_over=True)
-        return self.operations.settle(operation_id)
+        return self.outage.wait_out(self.operations.settle, operation_id)
 
 
 def changed_tables(operation: Operation) -> list[str]:

@@ -42,7 +42,8 @@ from metadata.types.file_type import FileType
 from processors.change.base import OperationSteps, changed_tables
 from processors.change.chosen_records import Chunk
 from processors.change.replay_decode import PassedRecords, ReplayDecoder
-from processors.lake.lake import Lake, LandingState
+from processors.lake.lake import Lake
+from processors.lake.landing import LandingState
 from processors.lake.quarantine_table import TABLE
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import NOTHING, Rest, Rewriter
@@ -95,7 +96,7 @@ class Replay(OperationSteps[ReplayLedger, Taken]):
         receipts: OperationReceipts,
     ) -> None:
         super().__init__(ReplayLedger(ledger.database, ledger.clock), lake, rewriter, outage, receipts)
-        self.decoder = ReplayDecoder(settings, self.operations, lake)
+        self.decoder = ReplayDecoder(settings, self.operations, lake, outage)
         self.records = self.decoder.records
 
     def take(self, verb: ReplayVerb, chunk: Chunk, kind: FileType | None, table_name: str) -> Taken:
@@ -107,7 +108,8 @@ class Replay(OperationSteps[ReplayLedger, Taken]):
         """
         # 1. Plan
         operation_id = new_id(self.clock)
-        reserved = self.operations.plan(
+        reserved = self.outage.wait_out(
+            self.operations.plan,
             operation_id,
             verb=verb,
             file_type=chunk.file_type,
@@ -125,7 +127,7 @@ class Replay(OperationSteps[ReplayLedger, Taken]):
             if passed.keys:
                 rest = self._without(passed.keys)
         if not passed.keys:
-            self.operations.abandon(operation_id, "none of its records passed")
+            self.outage.wait_out(self.operations.abandon, operation_id, "none of its records passed")
             return taken
         # 3. Prepare
         operation = self._prepare(operation_id, reserved, passed, rest)
@@ -150,7 +152,7 @@ class Replay(OperationSteps[ReplayLedger, Taken]):
             if self._is_in(name, operation):
                 continue
             if name == TABLE:
-                keys = self.operations.taken(operation.id)
+                keys = self.outage.wait_out(self.operations.taken, operation.id)
                 rest = self._find(keys)
                 if rest.rows:  # else it landed, and its snapshot has expired since
                     _check(keys, rest)
@@ -168,7 +170,7 @@ class Replay(OperationSteps[ReplayLedger, Taken]):
         landing = self.lake.landed(operation.table_name, operation.id, paths)
         if landing.state is not LandingState.HISTORY_CUT:
             return landing.state is LandingState.LANDED
-        keys = self.operations.taken(operation.id)
+        keys = self.outage.wait_out(self.operations.taken, operation.id)
         if self.rewriter.count(operation.table_name, KeyedRows.of(keys)):
             return True
         raise TypeStopped(
@@ -193,7 +195,8 @@ class Replay(OperationSteps[ReplayLedger, Taken]):
         self, operation_id: str, reserved: Sequence[RecordKey], passed: PassedRecords, rest: Rest
     ) -> Operation:
         kept = set(passed.keys)
-        operation = self.operations.prepare(
+        operation = self.outage.wait_out(
+            self.operations.prepare,
             operation_id,
             released=[key for key in reserved if key not in kept],
             added_paths=[data_file.file_path for data_file in passed.data_files],

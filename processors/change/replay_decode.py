@@ -24,6 +24,7 @@ from metadata.files.digest import digest_of
 from metadata.files.names import parse_name
 from metadata.operations.replay import ReplayLedger, ReplayVerb
 from metadata.operations.reserved_records import RecordKey
+from metadata.outage import Outage
 from metadata.settings import Settings
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED
 from metadata.types.file_type import FileType
@@ -32,7 +33,7 @@ from processors.decode.decoder import Decoder
 from processors.decode.decompress import decompress
 from processors.decode.known_keys import KnownKeys
 from processors.decode.records import RecordReader
-from processors.lake.data_files import Output, floor_time
+from processors.lake.data_files import Output, TaskName, floor_time
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import raw_of
 from processors.load.existing_keys import existing_keys, touched_partitions
@@ -84,9 +85,10 @@ class JudgedRecords:
 class ReplayDecoder:
     """Takes records out of the quarantine through the decoder of new ones."""
 
-    def __init__(self, settings: Settings, operations: ReplayLedger, lake: Lake) -> None:
+    def __init__(self, settings: Settings, operations: ReplayLedger, lake: Lake, outage: Outage) -> None:
         self.settings = settings
         self.operations = operations
+        self.outage = outage
         self.lake = lake
         self.records = RejectedRecords(lake)
 
@@ -175,7 +177,7 @@ class ReplayDecoder:
             texts.append("" if text is None else text)
             if text is None:
                 longer.setdefault(files[index], []).append(index)
-        known = self.operations.files(longer)
+        known = self.outage.wait_out(self.operations.files, longer)
         numbers, sizes = rows[LINEAGE[2]].to_pylist(), rows["raw_bytes"].to_pylist()
         for file_id, indexes in longer.items():
             wanted = {numbers[index]: sizes[index] for index in indexes}
@@ -223,7 +225,7 @@ class ReplayDecoder:
             )
         ]
         batch = pa.record_batch([*found.columns, *origin, rescued], names=names)
-        output = Output(self.lake.handle(table), names, batch_id=operation_id, attempt=1, task=0)
+        output = Output(self.lake.handle(table), names, TaskName(operation_id, 1, 0))
         try:
             for day, part in _by_day(batch):
                 output.add(day, part)

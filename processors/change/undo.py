@@ -102,7 +102,8 @@ class Undo(OperationSteps[UndoLedger, UndoResult]):
         away; when it drains meanwhile (WorldFault), the next start goes on, or the next undo.
         """
         # 1. Plan
-        operation = self.operations.plan(
+        operation = self.outage.wait_out(
+            self.operations.plan,
             new_id(self.clock),
             file_type=batch.file_type,
             table_name=batch.table_name,
@@ -115,7 +116,7 @@ class Undo(OperationSteps[UndoLedger, UndoResult]):
         return self._prepare_and_go_on(operation, files, kind, rests)
 
     def _go_on(self, operation: Operation, kind: FileType | None) -> UndoResult:
-        files = self.operations.files(operation)
+        files = self.outage.wait_out(self.operations.files, operation)
         rests: dict[str, Rest] = {}
         for name in changed_tables(operation):
             if self._is_in(name, operation):
@@ -138,7 +139,8 @@ class Undo(OperationSteps[UndoLedger, UndoResult]):
         batch_id = operation.batch_id
         loaded = LoadedRows.from_files(files) if batch_id is None else LoadedRows.from_batch(batch_id)
         time_field = kind.time_field if kind else None
-        return find_rest(self.operations, self.rewriter, table_name, files, loaded, time_field)
+        days = self.outage.wait_out(self.operations.days_of, files)
+        return find_rest(self.rewriter, table_name, files, loaded, time_field, days)
 
     def _prepare_and_go_on(
         self, operation: Operation, files: Sequence[SourceFile], kind: FileType | None, rests: dict[str, Rest]
@@ -156,7 +158,7 @@ class Undo(OperationSteps[UndoLedger, UndoResult]):
         return self._settle(operation.id)
 
     def _prepare(self, operation: Operation, rests: dict[str, Rest]) -> None:
-        prepare(self.operations, operation.id, rests.get(operation.table_name), rests.get(TABLE))
+        self.outage.wait_out(prepare, self.operations, operation.id, rests.get(operation.table_name), rests.get(TABLE))
         self._write_receipt(operation.id)
 
     def _prepare_again(
@@ -171,13 +173,13 @@ class Undo(OperationSteps[UndoLedger, UndoResult]):
 
     def _settle(self, operation_id: str) -> UndoResult:
         # 6. Settle
-        operation = self.operations.get(operation_id)
-        files = [file for file in self.operations.files(operation) if file.state == FileState.UNDONE]
-        self.settler.settle_files(files)
+        operation = self.outage.wait_out(self.operations.get, operation_id)
+        files = self.outage.wait_out(self.operations.files, operation)
+        self.settler.settle_files([file for file in files if file.state == FileState.UNDONE])
         back = [
             file
-            for file in self.operations.replaced_by(operation.file_ids)
-            if file.state == FileState.CLAIMED and self.outage.wait_out(partial(self._bring_back, file))
+            for file in self.outage.wait_out(self.operations.replaced_by, operation.file_ids)
+            if file.state == FileState.CLAIMED and self.outage.wait_out(self._bring_back, file)
         ]
         result = self._result(self._close(operation_id))
         result.returned = [file.id for file in back]

@@ -34,7 +34,8 @@ from metadata.types.config import SummaryConfig
 from metadata.types.definition import Definition
 from metadata.types.file_type import FileType
 from processors.decode.schema import iceberg_schema
-from processors.lake.lake import Lake, TableHandle
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
 from processors.lake.table_evolution import former_names
 
 if TYPE_CHECKING:

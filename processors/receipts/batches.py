@@ -40,8 +40,8 @@ from metadata.ledger.ledger import Ledger
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.types.file_type import FileType
 from processors.lake import quarantine_table as quarantine
-from processors.lake.lake import Lake, LandingState
-from processors.lake.landing import derived_snapshot_id
+from processors.lake.lake import Lake
+from processors.lake.landing import LandingState, derived_snapshot_id
 
 log = get_logger()
 

@@ -25,22 +25,23 @@ def rows_in(table_name: str, files: Iterable[SourceFile]) -> int:
 
 
 def find_rest(
-    operations: UndoLedger,
     rewriter: Rewriter,
     table_name: str,
     files: Sequence[SourceFile],
     loaded: LoadedRows,
     time_field: str | None,
+    batch_days: Iterable[str],
 ) -> Rest:
     """What takes the rows of `files` out of their type's table or out of the quarantine; nothing where they have none.
 
+    `batch_days` are those of `time_field` that their batches have touched, as the ledger has them.
     Data files that hold others too are written again. Whether it finds as many as the ledger says, `check_rows` asks.
     """
     if not rows_in(table_name, files):
         return NOTHING
     if table_name == TABLE:
         return rewriter.write(TABLE, loaded, time_field=None, batch_days=())
-    return rewriter.write(table_name, loaded, time_field=time_field, batch_days=operations.days_of(files))
+    return rewriter.write(table_name, loaded, time_field=time_field, batch_days=batch_days)
 
 
 def prepare(operations: UndoLedger, operation_id: str, rest: Rest | None, quarantine: Rest | None = None) -> None:

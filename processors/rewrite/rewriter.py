@@ -33,7 +33,8 @@ from metadata.settings import Settings
 from metadata.types.definition import LINEAGE
 from metadata.types.file_type import FileType
 from processors.lake.data_files import PathKey
-from processors.lake.lake import Lake, TableHandle
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
 from processors.rewrite.which_rows import Rows
 
 if TYPE_CHECKING:

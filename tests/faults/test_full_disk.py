@@ -210,7 +210,7 @@ def test_what_one_task_wrote_is_not_in_the_way_of_the_next_attempt(
 ) -> None:
     """When one of two tasks finds the disk full, the data files of the other go too; the batch keeps its id."""
     fewest_bytes = 1
-    monkeypatch.setattr(worker, "_TASK_BYTES", fewest_bytes)  # two tasks, however small the files are
+    monkeypatch.setattr(worker, "TASK_BYTES", fewest_bytes)  # two tasks, however small the files are
     lake = small_disk.folder / "datalake"
     running = start(DATALAKE_BASE=str(lake), ICEBERG_CATALOG_URI=f"sqlite:///{small_disk.folder.parent}/c.db")
     running.drop(0, 5)

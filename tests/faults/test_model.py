@@ -51,7 +51,7 @@ from metadata.registry.registry import RegistrySnapshot
 from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.load.commit_protocol import MicroBatches
+from processors.load.decode_step import Decoding
 from processors.load.move_step import Settler
 from processors.receipts.batches import Receipts
 from processors.receipts.operations import OperationReceipts
@@ -214,7 +214,7 @@ class Died(BaseException):
 STEPS: dict[str, tuple[type, str]] = {
     "claim": (Ledger, "add_many"),
     "plan": (Ledger, "plan"),
-    "decode": (MicroBatches, "_decode"),
+    "decode": (Decoding, "decode"),
     "receipt": (Receipts, "write"),
     "prepare": (Ledger, "prepare"),
     "append": (Lake, "append"),

@@ -27,8 +27,10 @@ from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import quarantine_table as quarantine
+from processors.lake.data_files import TaskName
 from processors.lake.lake import Lake
-from processors.load.load_task import Quarantine, SourceInput, TaskResult, WriteJob, load_files
+from processors.load.load_task import Quarantine, TaskResult, WriteJob, load_files
+from processors.load.read_source import SourceInput
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/content.md"
 DAY = date(2026, 1, 15)
@@ -221,9 +223,7 @@ class House:
         )
         rejects = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
         job = WriteJob(
-            batch_id=str(uuid.uuid4()),
-            attempt=1,
-            task=0,
+            name=TaskName(str(uuid.uuid4()), attempt=1, task=0),
             handle=self.lake.handle(table),
             quarantine=Quarantine(self.lake.handle(rejects), "things", 1, NOON, MIB),
             definition=definition,

@@ -48,7 +48,7 @@ def rejected(shop: Workshop) -> list[tuple[str, int, str]]:
 def test_a_key_is_there_once(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first in its file, then in its batch, then in the table stays; the rest is in the quarantine, with why."""
     fewest_bytes = 1
-    monkeypatch.setattr(worker, "_TASK_BYTES", fewest_bytes)  # each file would be a task of its own
+    monkeypatch.setattr(worker, "TASK_BYTES", fewest_bytes)  # each file would be a task of its own
     first = events_file(3)
     first["vehicles_events"].append(first["vehicles_events"][1])
     shop.drop(DAY.format(0), first)

@@ -19,8 +19,9 @@ from metadata.errors import ConfigurationError, UnknownOutcome
 from metadata.ledger.ledger import Ledger
 from metadata.operations.undo import UndoLedger
 from metadata.settings import Settings
-from processors.lake.lake import BATCH_ID, OPERATION, Lake
-from processors.load.commit_protocol import MicroBatches
+from processors.lake.commits import BATCH_ID, OPERATION
+from processors.lake.lake import Lake
+from processors.load.decode_step import Decoding
 from processors.load.move_step import Settler
 from processors.rewrite.rewriter import Rewriter
 from watcher.verbs.do import do
@@ -245,7 +246,7 @@ class Died(BaseException):
 
 STEPS: dict[str, tuple[type, str]] = {
     "plan": (Ledger, "plan"),
-    "decode": (MicroBatches, "_decode"),
+    "decode": (Decoding, "decode"),
     "rewrite": (Rewriter, "write"),
     "prepare of the operation": (UndoLedger, "prepare"),
     "prepare": (Ledger, "prepare"),

@@ -23,7 +23,8 @@ from metadata.errors import UsageError, WorldFault
 from metadata.reject_codes import RejectCode
 from metadata.settings import Settings
 from processors.change.chosen_records import Selection
-from processors.lake.lake import OPERATION_ID, Lake
+from processors.lake.commits import OPERATION_ID
+from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from watcher.commands.explain import explain
 from watcher.commands.quarantine import quarantine as quarantine_command

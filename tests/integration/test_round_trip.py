@@ -23,8 +23,10 @@ from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import quarantine_table as quarantine
+from processors.lake.data_files import TaskName
 from processors.lake.lake import Lake
-from processors.load.load_task import Quarantine, SourceInput, WriteJob, load_files
+from processors.load.load_task import Quarantine, WriteJob, load_files
+from processors.load.read_source import SourceInput
 from processors.read.query import QueryEngine
 
 NAME = "raw_data.things"
@@ -237,7 +239,9 @@ class House:
         source = SourceInput("f", str(path), path.name, digest, DAY, len(data), lines=False, codec=None)
         handle = self.lake.handle(self.table)
         result = load_files(
-            WriteJob(batch_id, 1, 0, handle, self.quarantine, DEFINITION, self.config, (), (source,), None, 10**9)
+            WriteJob(
+                TaskName(batch_id, 1, 0), handle, self.quarantine, DEFINITION, self.config, (), (source,), None, 10**9
+            )
         )
         [outcome] = result.outcomes
         assert (outcome.outcome, outcome.rejected) == ("loaded", 0), outcome

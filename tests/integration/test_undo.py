@@ -24,7 +24,8 @@ from metadata.operations.undo import UndoLedger
 from metadata.settings import Settings
 from metadata.types.config import OnRedelivery
 from processors.change.undo import Undo
-from processors.lake.lake import OPERATION_ID, Lake
+from processors.lake.commits import OPERATION_ID
+from processors.lake.lake import Lake
 from processors.load.move_step import Settler
 from processors.rewrite import rewriter as rewrite
 from processors.rewrite.rewriter import Rewriter

@@ -30,9 +30,11 @@ from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import data_files as datafiles
 from processors.lake import quarantine_table as quarantine
+from processors.lake.data_files import Output, TaskName
 from processors.lake.lake import Lake
 from processors.load import load_task as worker
-from processors.load.load_task import Quarantine, SourceInput, TaskResult, WriteJob, cut_tasks, load_files
+from processors.load.load_task import Quarantine, TaskResult, WriteJob, cut_tasks, load_files
+from processors.load.read_source import SourceInput
 
 NAME = "raw_data.events"
 DAY = date(2026, 1, 15)
@@ -112,15 +114,15 @@ class House:
             codec=codec,
         )
 
-    def job(self, *inputs: SourceInput, batch_id: str | None = None, **changes: Any) -> WriteJob:
+    def job(
+        self, *inputs: SourceInput, batch_id: str | None = None, attempt: int = 1, task: int = 0, **changes: Any
+    ) -> WriteJob:
         """The task that loads these files."""
         spec = partition_spec(self.definition, self.config)
         table = self.lake.ensure_table(NAME, iceberg_schema(self.definition), spec)
         rejects = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
         facts: dict[str, Any] = {
-            "batch_id": batch_id or str(uuid.uuid4()),
-            "attempt": 1,
-            "task": 0,
+            "name": TaskName(batch_id or str(uuid.uuid4()), attempt, task),
             "handle": self.lake.handle(table),
             "quarantine": Quarantine(self.lake.handle(rejects), "events", 3, NOW, raw_max_bytes=1000),
             "definition": self.definition,
@@ -139,7 +141,7 @@ class House:
         result: TaskResult = pickle.loads(pickle.dumps(load_files(job)))
         for name, data_files in ((quarantine.TABLE, result.quarantined), (NAME, result.data_files)):
             if data_files:
-                self.lake.append(name, job.batch_id, data_files, {})
+                self.lake.append(name, job.name.batch_id, data_files, {})
         return result
 
     def rows(self, name: str = NAME) -> list[dict[str, Any]]:
@@ -278,8 +280,8 @@ def test_a_file_without_records_is_loaded(house: House) -> None:
 
 def test_a_large_partition_is_cut_into_several_data_files(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory is bounded; the rows are all there."""
-    monkeypatch.setattr(datafiles, "_DATA_FILE_BYTES", 1)
-    monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(datafiles, "DATA_FILE_BYTES", 1)
+    monkeypatch.setattr(worker, "GROUP_BYTES", 1)
     result = house.load(*(house.drop([event(number)]) for number in range(3)))
     assert [written.rows for written in result.written] == [1, 1, 1]
     assert len(house.rows()) == 3
@@ -287,8 +289,8 @@ def test_a_large_partition_is_cut_into_several_data_files(house: House, monkeypa
 
 def test_what_waits_of_all_partitions_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many partitions that are small each are written before they are too much together."""
-    monkeypatch.setattr(datafiles, "_PENDING_BYTES", 1)
-    monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(datafiles, "PENDING_BYTES", 1)
+    monkeypatch.setattr(worker, "GROUP_BYTES", 1)
     result = house.load(*(house.drop([event(number)]) for number in range(2)))
     assert len(result.written) == 2
 
@@ -576,8 +578,8 @@ def test_nothing_but_bad_records_may_be_allowed(house: House) -> None:
 
 def test_many_rejected_records_are_written_in_parts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory of them is bounded; they are all there, each once."""
-    monkeypatch.setattr(worker, "_QUARANTINE_RECORDS", 4)
-    monkeypatch.setattr(worker, "_QUARANTINE_BYTES", 1)
+    monkeypatch.setattr(worker, "QUARANTINE_RECORDS", 4)
+    monkeypatch.setattr(worker, "QUARANTINE_BYTES", 1)
     result = house.load(house.drop([record for number in range(10) for record in (event(number), {})]))
     assert [file.record_count for file in result.quarantined] == [4, 4, 2]
     assert [row["_record_no"] for row in house.rows(quarantine.TABLE)] == list(range(2, 21, 2))
@@ -611,8 +613,8 @@ def test_a_full_disk_is_the_worlds_fault(house: House, monkeypatch: pytest.Monke
 def test_books_that_do_not_balance_are_fatal(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that get lost between decoding and the footers stop everything."""
     job = house.job(house.drop([event(1), event(2)]))
-    whole = worker._record_batch
-    monkeypatch.setattr(worker, "_record_batch", lambda *facts: whole(*facts).slice(1))
+    add = Output.add
+    monkeypatch.setattr(Output, "add", lambda output, day, rows: add(output, day, rows.slice(1)))
     with pytest.raises(Fatal, match="2 records were decoded, but the Parquet footers count 1"):
         load_files(job)
 

@@ -157,8 +157,8 @@ def _take(
                 taken.append((row, kind))
         finally:
             if claims:
-                sync_folders([folders.processing(kind.name) for _, kind in taken])
-                sync_folders([Path(row.path).parent for row, _ in taken])
+                into, out_of = [Path(each.path).parent for each in claims], [Path(row.path).parent for row, _ in taken]
+                work.outage.wait_out(sync_folders, [*into, *out_of])
                 app.ledger.retry_many(claims)
     for row, kind in taken:
         reason_path(Path(row.path), row.id).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from metadata.clock import Clock
+from metadata.database.models import SourceFile
 from metadata.database.states import FlushReason
 from metadata.errors import LemonadeError, TypeStopped
 from metadata.ids import new_id
@@ -73,7 +74,7 @@ class Flusher:
         """
         flush = OpenFlush(FlushReport(new_id(self.clock)), reason, self.clock.monotonic(), then)
         todo = [kind for kind in types if kind.name not in self.stopped]
-        waiting = {kind.name: self.ledger.waiting(kind.name) for kind in todo}
+        waiting = {kind.name: self._waiting(kind) for kind in todo}
         self._open.append(flush)
         with self._cutting_off(flush):
             flush.has_begun = any(waiting.values())
@@ -125,7 +126,7 @@ class Flusher:
         if self.waits_under_another_version(kind):
             flush.later[kind.name] = kind
             return
-        for group in by_deaths(self.ledger.waiting(kind.name)):
+        for group in by_deaths(self._waiting(kind)):
             for chunk in cut(group, self.settings.chunk_max_files, self.settings.chunk_max_bytes):
                 if self.draining():
                     flush.report.drained = True
@@ -136,6 +137,9 @@ class Flusher:
                     work = self.microbatches.begin(kind, chunk, reason=flush.reason, flush_id=flush.report.flush_id)
                     self._note_copies(work, flush)
                     self._attempt(work, flush)
+
+    def _waiting(self, kind: FileType) -> list[SourceFile]:
+        return self.microbatches.outage.wait_out(self.ledger.waiting, kind.name)
 
     def _next(self) -> None:
         """Begin a type whose batches under another version are over, else do the next attempt."""
@@ -175,7 +179,7 @@ class Flusher:
 
     def _note_copies(self, work: BatchInWork, flush: OpenFlush) -> None:
         """Copies of files in flight wait for their fate; without a batch of ours, it is another flush's file."""
-        if work.result.waiting and work.batch is not None:
+        if work.copies and work.batch is not None:
             flush.copies[work.kind.name] = work.kind
 
     def _end_if_over(self, flush: OpenFlush) -> None:

@@ -10,7 +10,8 @@ from metadata.errors import UsageError, WorldFault
 from metadata.ids import new_id
 from metadata.logs import Event, Severity, alert, get_logger
 from metadata.types.file_type import FileType
-from processors.read.audit import Audit, audit
+from processors.read.audit import audit
+from processors.read.findings import Audit
 from processors.read.summary import SummaryResult, build_days
 from processors.receipts.batches import sweep_receipts
 from processors.receipts.operations import OperationReceipts
@@ -77,7 +78,7 @@ def audit_books(app: App, stop: Callable[[], bool]) -> Audit:
         "files": result.files,
         "rows": result.rows,
         "data_files": result.data_files,
-        "files_in_work": result.files_in_work,
+        "files_in_work": result.in_work.files,
         "seconds": round(result.seconds, 3),
     }
     if result.balanced:

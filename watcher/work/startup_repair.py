@@ -28,9 +28,10 @@ from metadata.logs import Event, get_logger
 from metadata.operations.operation_receipt import OperationReceipt
 from metadata.registry.registry import Registry
 from metadata.types.file_type import FileType
-from processors.lake.lake import LandingState
+from processors.lake.landing import LandingState
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import BatchResult, MicroBatches
+from processors.load.resume import is_poisoned, resume
 from processors.receipts.batches import forgotten, rebuild_forgotten
 from watcher.app import App
 from watcher.intake.folder_faults import folders_answer
@@ -101,7 +102,7 @@ def _forgotten_operation(receipt: OperationReceipt) -> Repair:
 
 def _action_on_batch(microbatches: MicroBatches, batch: Batch) -> Action:
     if batch.state == BatchState.PLANNED:
-        return Action.FAIL if microbatches.is_poisoned(batch) else Action.CLAIM_AGAIN
+        return Action.FAIL if is_poisoned(microbatches.ledger, batch) else Action.CLAIM_AGAIN
     if batch.state == BatchState.COMMITTED:
         return Action.SETTLE
     replacement = microbatches.ledger.replacement(batch.id)
@@ -163,7 +164,7 @@ def _walk_batches(registry: Registry, microbatches: MicroBatches, recovered: Rec
         log.info(Event.RECOVERY_STARTED, batches=len(unsettled))
     for batch in unsettled:
         try:
-            result = microbatches.resume(batch, by_name.get(batch.file_type))
+            result = resume(microbatches, batch, by_name.get(batch.file_type))
         except TypeStopped as stop:
             recovered.stopped.add(batch.file_type)
             stop_type(registry, batch.file_type, stop)

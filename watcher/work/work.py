@@ -15,7 +15,7 @@ from metadata.registry.drafts import Drafts
 from metadata.registry.registry import RegistrySnapshot
 from metadata.types.file_type import FileType
 from processors.load.commit_protocol import MicroBatches
-from processors.read.audit import Audit
+from processors.read.findings import Audit
 from processors.read.summary import SummaryResult
 from watcher.app import App
 from watcher.intake.intake import Intake
@@ -41,12 +41,8 @@ class Work:
         self.outage = Outage(pause)
         intake = Intake(app.settings, app.ledger, app.registry, app.clock)
         self.gathering = Gathering(app.settings, app.marks, intake, self.outage, app.clock)
-        self.microbatches = MicroBatches(
-            app.settings, app.ledger, app.lake(), app.runner, app.clock, pause, self.outage
-        )
-        self.flusher = Flusher(
-            app.settings, self.microbatches.ledger, app.registry, self.microbatches, app.clock, draining
-        )
+        self.microbatches = MicroBatches(app.settings, app.ledger, app.lake(), app.runner, app.clock, self.outage)
+        self.flusher = Flusher(app.settings, app.ledger, app.registry, self.microbatches, app.clock, draining)
         self.drafting = Drafting(Drafts(app.database, app.clock), app.registry)
         self.walkers = Walkers.of_app(app, self.microbatches, intake.lock, self.outage)
         self._broken = BrokenTypes(app.registry)

@@ -20,6 +20,7 @@ MANY_ATTRIBUTES = {
     "metadata.types.field_types.PlainType": "the faces of a plain type: one row of the one table",
     "metadata.types.definition.Field": "the keys of a field as a definition gives them",
     "metadata.types.config.ProcessingConfig": "the keys of a processing config as a types file gives them",
+    "processors.load.commit_protocol.BatchResult": "an entry of the answer of a flush: a field a key",
     "metadata.settings.Settings": "a field a setting: the page of settings is made from it",
 }
 
