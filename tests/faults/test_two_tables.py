@@ -441,7 +441,7 @@ def test_a_file_that_replaces_takes_rejected_records_out(home: Lasting, name: st
     assert home.snapshots() == (2, 2)
     home.assert_balanced(14, rejected=3)
     assert [row["_record_no"] for row in rejected_records(home.app)] == [7, 1, 2]
-    [operation] = [home.work.undo.operations.get(home.app.ledger.batches()[0].id)]
+    [operation] = [home.work.walkers.undo.operations.get(home.app.ledger.batches()[0].id)]
     assert (operation.removed_rows, operation.quarantine_rows) == (7, 3)
     assert operation.quarantine_snapshot_id is not None
 
