@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from source import modules, tree
 
-from metadata.files.folders import name_with_id
+from metadata.files.folders import name_with_id, name_without_id
 from metadata.files.names import parse_name
 from metadata.files.suffixes_and_codecs import CODECS, FORMS, SUFFIXES, Codec, Form, read_suffixes
 from metadata.ledger.fingerprint import normalised
-from watcher.intake.intake import name_without_id
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/files.md"
 ROWS = pytest.mark.parametrize(
