@@ -15,7 +15,7 @@ from metadata.clock import SystemClock
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.work.handover import FlushReport
+from watcher.work.flush_report import FlushReport
 from watcher.work.work import Work
 
 

@@ -19,9 +19,9 @@ from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from processors.spark.spark_runner import Runner
 from watcher.app import App
-from watcher.intake.intake import ScanResult
-from watcher.intake.observer import Nominations
-from watcher.work.handover import FlushReport
+from watcher.intake.nominations import Nominations
+from watcher.intake.scan_result import ScanResult
+from watcher.work.flush_report import FlushReport
 from watcher.work.work import Work
 
 NAME = "vehicles_events_20260115120000.json"

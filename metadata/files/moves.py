@@ -12,7 +12,6 @@ says so; a copy syncs its own target folder, for its source is unlinked next.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -21,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from metadata.files.digest import digest_of, digest_of_file
 from metadata.files.os_errors import waited_out
 
 _MOVING = ".moving"
@@ -88,7 +88,7 @@ def relocate(source: Path, target: Path, *, finished_at: Sequence[Path] = ()) ->
         if _is_copy_of(source, path):
             source.unlink()
             return Moved(path, "finished")
-    temporary = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}{_MOVING}")
+    temporary = target.with_name(f".{digest_of(os.fsencode(target.name))[:16]}{_MOVING}")
     try:
         _copy(source, temporary)
         os.rename(temporary, target)  # noqa: PTH104 - the same
@@ -166,11 +166,6 @@ def _is_copy_of(source: Path, path: Path) -> bool:
             return True
         if (here.st_size, here.st_mtime_ns) != (there.st_size, there.st_mtime_ns):
             return False
-        return _digest(source) == _digest(path)
+        return digest_of_file(source) == digest_of_file(path)
     except FileNotFoundError:
         return False
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

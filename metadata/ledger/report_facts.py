@@ -227,23 +227,12 @@ class _Asking:
         return ordered, sorted(counts, key=lambda one: (-one.records, one.code, one.field))
 
     def _rejects(self, period: Period) -> _Query:
-        keys = (
-            SourceFile.file_type,
-            Reject.code,
-            Reject.field,
-            _cut(Reject.message, _MESSAGE),
-            SourceFile.prefix,
-        )
+        keys = (SourceFile.file_type, Reject.code, Reject.field, _cut(Reject.message, _MESSAGE), SourceFile.prefix)
         query = _select(*keys, func.count(), func.sum(Reject.records), *_BOUNDS).select_from(SourceFile)
         return self._arrived(query.join(Reject, _OF_ITS_LAST_BATCH), period).group_by(*keys)
 
     def _failures(self, period: Period) -> _Query:
-        keys = (
-            SourceFile.file_type,
-            SourceFile.code,
-            _cut(SourceFile.message, _MESSAGE),
-            SourceFile.prefix,
-        )
+        keys = (SourceFile.file_type, SourceFile.code, _cut(SourceFile.message, _MESSAGE), SourceFile.prefix)
         query = _select(*keys, func.count(), literal_column("0"), *_BOUNDS).select_from(SourceFile).group_by(*keys)
         unexplained = and_(SourceFile.state == FileState.ERROR.value, ~exists().where(_OF_ITS_LAST_BATCH))
         return self._arrived(query, period).where(or_(SourceFile.state == FileState.FAILED.value, unexplained))
@@ -285,11 +274,7 @@ class _Asking:
         )
 
     def delays(self, period: Period) -> list[Delay]:
-        keys = (
-            SourceFile.file_type,
-            _cut(SourceFile.filename_time, 16),
-            _cut(SourceFile.noticed_at, 16),
-        )
+        keys = (SourceFile.file_type, _cut(SourceFile.filename_time, 16), _cut(SourceFile.noticed_at, 16))
         query = _select(*keys, func.count(), func.min(SourceFile.name)).group_by(*keys)
         query = self._arrived(query, period).where(SourceFile.filename_time.is_not(None))
         counted: dict[tuple[str | None, int], tuple[int, str]] = {}
@@ -302,10 +287,7 @@ class _Asking:
         ]
 
     def arrivals(self, period: Period) -> dict[str, list[datetime]]:
-        keys = (
-            SourceFile.file_type,
-            _cut(SourceFile.noticed_at, 15),
-        )  # the minute without its last digit
+        keys = (SourceFile.file_type, _cut(SourceFile.noticed_at, 15))  # the minute without its last digit
         query = _select(*keys).group_by(*keys)
         longer = Period(period.first - timedelta(days=HISTORY_DAYS), period.last)
         found: dict[str, list[datetime]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from metadata.database.states import FileState
 
@@ -36,6 +36,14 @@ def bounded(reasons: Sequence[RejectReason]) -> tuple[RejectReason, ...]:
     first = min(rest, key=lambda reason: reason.first_record_no)
     records = sum(reason.records for reason in rest)
     return (*most, RejectReason(OTHER, "", records, first.first_record_no, first.message))
+
+
+class RecordKey(NamedTuple):
+    """One rejected record."""
+
+    batch_id: str  #: the micro-batch that rejected it
+    file_id: str
+    record_no: int  #: from 1
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from metadata.database.models import Operation, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.database.store import Store
 from metadata.ledger.summary_days import touch_days
+from metadata.ledger.values import RecordKey
 from metadata.operations.replay import KINDS, count_taken
-from metadata.operations.reserved_records import RecordKey, reserve, taken_by
+from metadata.operations.reserved_records import reserve, taken_by
 from metadata.operations.undo import apply_undo
 
 FORMAT = 1

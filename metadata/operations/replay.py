@@ -19,8 +19,9 @@ from metadata.database.models import Batch, Operation, ReplayRecord, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.errors import Fatal
 from metadata.ledger.file_history import note_many
+from metadata.ledger.values import RecordKey
 from metadata.operations.base import OperationLedger, unsettled_among
-from metadata.operations.reserved_records import RecordKey, by_file, count_of, release, reserve, taken_by
+from metadata.operations.reserved_records import by_file, count_of, release, reserve, taken_by
 
 ReplayVerb = Literal["replay", "discard"]
 KINDS: tuple[ReplayVerb, ...] = ("replay", "discard")

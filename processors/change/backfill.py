@@ -34,7 +34,8 @@ from metadata.types.file_type import FileType
 from processors.change.base import OperationSteps
 from processors.change.rescued_values import RescuedIntoFields, has_rescued
 from processors.lake.lake import Lake
-from processors.rewrite.rewriter import Rest, Rewriter, RewriteResult
+from processors.rewrite.rewrite_task import RewriteResult
+from processors.rewrite.rewriter import Rest, Rewriter
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile

@@ -5,7 +5,7 @@
 5. **Record**: the snapshots and what follows from them: one transaction.
 6. **Settle**: the receipt, where there is one, says that it is over; so does the ledger.
 
-Each call of the ledger is one transaction, so it is repeated while the ledger is away; so is a commit.
+Each call of the ledger is one transaction and waits while the ledger is away; so does a commit for its table.
 """
 
 from __future__ import annotations
@@ -97,9 +97,8 @@ class OperationSteps(ABC, Generic[Books, Result]):
             raise
 
     def _write_receipt(self, operation_id: str, *, is_over: bool = False) -> None:
-        receipts = self.receipts
-        if receipts is not None:
-            self.outage.wait_out(receipts.write, operation_id, is_over=is_over)
+        if self.receipts is not None:
+            self.outage.wait_out(self.receipts.write, operation_id, is_over=is_over)
 
     def _commit(
         self,

@@ -29,7 +29,7 @@ from pyiceberg.expressions import (
 from pyiceberg.io.pyarrow import ArrowScan
 
 from metadata.errors import UsageError
-from metadata.operations.reserved_records import RecordKey
+from metadata.ledger.values import RecordKey
 from metadata.types.definition import DATE_COLUMN, LINEAGE
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE

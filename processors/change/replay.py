@@ -33,9 +33,9 @@ from metadata.database.models import Operation
 from metadata.errors import TypeStopped
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
+from metadata.ledger.values import RecordKey
 from metadata.logs import Event, get_logger
 from metadata.operations.replay import ReplayLedger, ReplayVerb
-from metadata.operations.reserved_records import RecordKey
 from metadata.outage import Outage
 from metadata.settings import Settings
 from metadata.types.file_type import FileType

@@ -22,8 +22,8 @@ from metadata.database.models import SourceFile
 from metadata.errors import FileRefused, LemonadeError, TypeStopped
 from metadata.files.digest import digest_of
 from metadata.files.names import parse_name
+from metadata.ledger.values import RecordKey
 from metadata.operations.replay import ReplayLedger, ReplayVerb
-from metadata.operations.reserved_records import RecordKey
 from metadata.outage import Outage
 from metadata.settings import Settings
 from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -18,8 +18,10 @@ from pyiceberg.io.pyarrow import ArrowScan
 
 from metadata.types.definition import RESCUED, Definition, Field
 from processors.decode.decoder import Decoder
-from processors.lake.lake import Lake
-from processors.rewrite.rewriter import ChangedRows
+from processors.rewrite.rewrite_task import ChangedRows
+
+if TYPE_CHECKING:
+    from processors.lake.lake import Lake
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -33,10 +33,11 @@ from metadata.database.states import FileState
 from metadata.files.digest import holds
 from metadata.files.ends import find_moved
 from metadata.files.folders import move
+from metadata.files.missing_files import tell_missing
 from metadata.files.os_errors import world_fault
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from metadata.logs import Event, Severity, alert, get_logger
+from metadata.logs import Event, get_logger
 from metadata.operations.undo import UndoLedger
 from metadata.outage import Outage
 from metadata.types.file_type import FileType
@@ -235,15 +236,8 @@ class Undo(OperationSteps[UndoLedger, UndoResult]):
                 self.ledger.set_path(file.id, str(moved))
                 return True
             self.ledger.mark_missing(file.id, f"its copy was removed from {source}, so it cannot be loaded again")
-        alert(
-            Event.FILE_MISSING,
-            severity=Severity.WARNING,
-            code="missing",
-            file_id=file.id,
-            file=file.name,
-            path=file.path,
-            cure="the load that had replaced it was undone, but its copy is gone; drop it into incoming/ again",
-        )
+        cure = "the load that had replaced it was undone, but its copy is gone; drop it into incoming/ again"
+        tell_missing(file.id, file.name, path=file.path, cure=cure)
         return False
 
     def _brought_back_before(self, file: SourceFile, folder: Path) -> Path | None:

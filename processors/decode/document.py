@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from metadata.errors import FileRefused
-from metadata.files.suffixes_and_codecs import CODECS
+from metadata.files.suffixes_and_codecs import CODECS, FORMS
 from metadata.types.definition import JSON_KEY, Definition
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -20,6 +20,7 @@ _ESCAPES = re.compile(
     rb"\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 _BLANK = b" \t\r\n"
+_LINES = next(form for form in FORMS if form.lines)
 
 _any_value = msgspec.json.Decoder(msgspec.Raw)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -187,7 +188,7 @@ def _malformed(data: bytes, error: Exception) -> FileRefused:
     reason = str(error).removeprefix("JSON is malformed: ")
     hint = ""
     if "trailing characters" in reason:
-        hint = '; several documents in one file are JSON lines: name it ".jsonl"'
+        hint = f'; several documents in one file are JSON lines: name it ".{_LINES.suffix}"'
     elif "truncated" in reason:
         reason = f"it ends in the middle of a value (byte {len(data)})"
     elif data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:2]:

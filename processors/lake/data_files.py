@@ -15,11 +15,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import write_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import WriteTask
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform
 
 from metadata.errors import Fatal
@@ -105,9 +107,14 @@ class Output:
         task_id = (self._task.attempt * 10**5 + self._task.task) * 10**8 + len(self._written)
         batch_id, key = uuid.UUID(self._task.batch_id), self._partitions.key(value)
         task = WriteTask(batch_id, task_id, self._rows_schema, pending.batches, partition_key=key)
-        cure = "check the warehouse's disk for space and rights, or the network"
-        with waited_out(f"writing data files of {self._name}", cure, code="warehouse_away"):
-            self._written += write_file(self._io, self._metadata, iter([task]))
+        self._written += write_data_files(self._io, self._metadata, task, self._name)
+
+
+def write_data_files(io: FileIO, metadata: TableMetadata, task: WriteTask, name: str) -> list[DataFile]:
+    """Rows of one partition as data files of table `name`; WorldFault when the warehouse does not take them."""
+    cure = "check the warehouse's disk for space and rights, or the network"
+    with waited_out(f"writing data files of {name}", cure, code="warehouse_away"):
+        return list(write_file(io, metadata, iter([task])))
 
 
 class _Partitions:

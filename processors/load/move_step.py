@@ -16,6 +16,7 @@ from metadata.errors import BytesChanged, WorldFault
 from metadata.files.digest import holds
 from metadata.files.ends import find_moved
 from metadata.files.folders import Folders, move_or_finish, name_with_id, write_reason
+from metadata.files.missing_files import tell_missing
 from metadata.files.moves import sync_folders
 from metadata.files.os_errors import waited_out, world_fault
 from metadata.ids import new_id
@@ -152,15 +153,8 @@ class Settler:
             return found
         if not self.folders.are_there():
             raise WorldFault(f"moving {file.path}: {self.folders.source_data} is away; mount it", code="folder_away")
-        alert(
-            Event.FILE_MISSING,
-            severity=Severity.WARNING,
-            code="missing",
-            file_id=file.id,
-            file=file.name,
-            state=file.state,
-            cure="somebody removed it from processing/; its rows, if it was loaded, are in the table",
-        )
+        cure = "somebody removed it from processing/; its rows, if it was loaded, are in the table"
+        tell_missing(file.id, file.name, state=file.state, cure=cure)
         return None
 
     def _found_at_end(self, file: SourceFile, folder: Path) -> Path | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
 
     from metadata.database.models import SourceFile
-    from metadata.operations.reserved_records import RecordKey
+    from metadata.ledger.values import RecordKey
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from processors.spark.java import find_java
 from processors.spark.spark_runner import Runner, SparkRunner
 from watcher.app import App
 from watcher.daemon.service import Service
-from watcher.work.handover import FlushReport
+from watcher.work.flush_report import FlushReport
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -170,7 +170,9 @@ def test_a_disk_fills_up_and_gets_room_again(
     running.drop(10, 5)
     wait_for(lambda: said("world.away"), "the alert")
     running.drop(20, 5)
-    wait_for(lambda: running.service.work.held_back or full in ("ledger", "source_data"), "the pause of claiming")
+    wait_for(
+        lambda: running.service.work.gathering.held_back or full in ("ledger", "source_data"), "the pause of claiming"
+    )
     left = [name for name in running.waits() if name >= "vehicles_events_20260115120020"]
     assert left == [f"vehicles_events_202601151200{number}.json" for number in range(20, 25)]
     assert not running.loaded(10)
@@ -223,7 +225,7 @@ def test_claiming_stops_before_the_disk_is_full(
     assert running.loaded(5)
     running.drop(10, 5)
     wait_for(lambda: said("disk.low"), "the alert")
-    wait_for(lambda: running.service.work.held_back, "the pause of claiming")
+    wait_for(lambda: running.service.work.gathering.held_back, "the pause of claiming")
     assert len(running.waits()) == 5
     small_disk.free()
     wait_for(lambda: len(running.app.ledger.waiting()) == 5, "the claims of the rest")

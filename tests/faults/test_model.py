@@ -59,7 +59,7 @@ from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import Rewriter
 from watcher.app import App
 from watcher.verbs.do import do
-from watcher.work.buffers import by_deaths
+from watcher.work.chunks import by_deaths
 from watcher.work.work import Work
 
 TABLE = "raw_data.vehicle_events"

@@ -23,8 +23,9 @@ from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.load.decode_step import Decoding
-from processors.receipts import batches as receipts_module
-from processors.receipts.batches import ReceiptFiles, Receipts, sweep_receipts
+from processors.receipts import files as receipt_files
+from processors.receipts.batches import Receipts, sweep_receipts
+from processors.receipts.files import ReceiptFiles
 from watcher.app import App
 from watcher.verbs.undo import undo
 
@@ -238,7 +239,7 @@ def test_receipts_through_a_file_io(
     """A warehouse that is no plain path is written, listed, read and swept through PyIceberg's FileIO."""
     home.bring(1)
     backup = home.backup(tmp_path / "backup.db")
-    monkeypatch.setattr(receipts_module, "_local", lambda _location: None)
+    monkeypatch.setattr(receipt_files, "local_path", lambda _location: None)
     home.app.lake().file_io = file_io({})
     receipts = home.work.microbatches.receipts
     base = property(lambda files: f"file://{home.settings.datalake_base}/{files.folder}")

@@ -494,10 +494,10 @@ def test_the_command_says_it_in_text_and_json(lent: Workshop) -> None:
 def test_nightly_after_the_summary(lent: Workshop, lines: Callable[[str], list[dict[str, Any]]]) -> None:
     """The schedule's summary is followed by an audit: an event, or a critical alert with the first findings."""
     service = Service(lent.app)
-    service._scheduled_summary(lent.clock.now())
+    service.due_work.summarize(lent.clock.now())
     assert [(line["files"], line["rows"]) for line in lines("audit.finished")] == [(4, 22)]
     with aside(Path(file(lent, SECOND).path)):
-        service._scheduled_summary(lent.clock.now())
+        service.due_work.summarize(lent.clock.now())
     (alert,) = lines("audit.failed")
     assert (alert["alert"], alert["severity"], alert["code"]) == (True, "critical", "file_missing_on_disk")
     assert (len(alert["findings"]), alert["findings_count"]) == (1, 1)
@@ -509,7 +509,7 @@ def test_nightly_audit_can_be_switched_off(
 ) -> None:
     """AUDIT_NIGHTLY=false leaves only the command."""
     shop = Workshop(settings_with(AUDIT_NIGHTLY="false"))
-    Service(shop.app)._scheduled_summary(shop.clock.now())
+    Service(shop.app).due_work.summarize(shop.clock.now())
     assert lines("audit.finished") == []
     shop.close()
 

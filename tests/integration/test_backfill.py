@@ -143,7 +143,7 @@ def test_a_crash_in_a_backfill(orders: Orders, owner: type, step: str, after: bo
     assert (repair.kind, repair.action) == ("backfill", action)
     orders.work.recover()
     assert orders.work.inspect() == []
-    assert (orders.work.backfill.operations.get(repair.thing).snapshot_id is None) == (action is Action.ABANDON)
+    assert (orders.work.walkers.backfill.operations.get(repair.thing).snapshot_id is None) == (action is Action.ABANDON)
     assert filled(orders)["rows"] == (1 if action is Action.ABANDON else 0)
     assert orders.read("id", "extra", "_rescued") == [(1, "a", None), (2, None, None)]
     orders.assert_books(2, TABLE)

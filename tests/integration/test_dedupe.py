@@ -82,7 +82,7 @@ def test_only_partitions_that_the_batch_touches_are_looked_at(shop: Workshop) ->
     assert vehicles(shop) == ["v0", "v0", "v1", "v1", "v2", "v2"]
     (file,) = shop.rows(DAY.format(0))
     batch = shop.app.ledger.batch(str(file.batch_id))
-    shop.work.undo.undo([file], batch, shop.work.read_registry().active[0], whole=True)
+    shop.work.walkers.undo.undo([file], batch, shop.work.read_registry().active[0], whole=True)
     shop.drop(DAY.format(1), rows=3)
     shop.load()
     assert rejected(shop) == []

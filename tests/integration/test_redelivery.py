@@ -26,7 +26,7 @@ from processors.load.decode_step import Decoding
 from processors.load.move_step import Settler
 from processors.rewrite.rewriter import Rewriter
 from watcher.verbs.do import do
-from watcher.work.work import flush_answer
+from watcher.work.answers import flush_answer
 
 TABLE = "raw_data.vehicle_events"
 A, B = (f"vehicles_events_2026011512000{number}.json" for number in range(2))

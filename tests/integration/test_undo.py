@@ -25,6 +25,7 @@ from metadata.operations.undo import UndoLedger
 from metadata.settings import Settings
 from metadata.types.config import OnRedelivery
 from processors.change.undo import Undo
+from processors.lake import data_files as writing
 from processors.lake.commits import OPERATION_ID
 from processors.lake.lake import Lake
 from processors.load.move_step import Settler
@@ -295,7 +296,7 @@ def test_a_disk_without_room_for_what_stays(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch, pytest.raises(WorldFault, match="writing data files of raw_data") as fault:
-        patch.setattr(rewrite, "write_file", refuse)
+        patch.setattr(writing, "write_file", refuse)
         undo(shop, A)
     assert fault.value.code == code
     assert [row.state for row in operations(shop)] == [BatchState.ABANDONED]

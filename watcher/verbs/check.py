@@ -17,7 +17,7 @@ from typing import Any
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import FileRefused, UsageError
-from metadata.files.folders import name_with_id
+from metadata.files.folders import name_with_id, name_without_id
 from metadata.files.names import DataFileName, is_temporary, safe_name
 from metadata.files.suffixes_and_codecs import read_suffixes
 from metadata.ledger.deliveries import DeliveryVerdict, decide
@@ -33,7 +33,6 @@ from processors.decode.file_rejects import RejectLimits
 from processors.decode.results import FileResult
 from processors.drafts.sample import Bounds, Source, gather, keys_of, type_keys
 from processors.drafts.schema_draft import Draft, draft, propose
-from watcher.intake.intake import name_without_id
 from watcher.intake.stillness import Noticed, Sight, Verdict, judge
 from watcher.work.held_drafts import draft_for
 

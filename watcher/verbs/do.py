@@ -1,6 +1,6 @@
 """State-changing verbs by name, as they are done by whoever holds the lock and has nothing else running.
 
-The daemon does `flush` and `summarize` through its worker threads instead (see `watcher.daemon.service`); the
+The daemon does `flush` and `summarize` through its worker threads instead (see `watcher.daemon.requests_in_hand`); the
 registry's verbs it does as they stand here.
 """
 
@@ -16,7 +16,8 @@ from watcher.verbs.replay import discard, replay
 from watcher.verbs.retry import retry
 from watcher.verbs.types import VERBS
 from watcher.verbs.undo import undo
-from watcher.work.work import Work, flush_answer, summary_answer, wanted_types
+from watcher.work.answers import flush_answer, summary_answer
+from watcher.work.work import Work, wanted_types
 
 TABLE_VERBS = frozenset({"backfill", "undo", "quarantine.replay", "quarantine.discard"})
 """Verbs that move source files or change tables: in the daemon the batches' thread does them, one after another."""

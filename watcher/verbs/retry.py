@@ -25,9 +25,12 @@ from metadata.ledger.values import HeldClaim
 from metadata.logs import Event, get_logger
 from metadata.types.file_type import FileType, TypeStatus, match_type
 from watcher.app import App
-from watcher.intake.intake import GROUP_FILES, ScanResult, digest_file
-from watcher.work.handover import FlushReport
-from watcher.work.work import Work, flush_answer
+from watcher.intake.careful_digest import digest_file
+from watcher.intake.round import GROUP_FILES
+from watcher.intake.scan_result import ScanResult
+from watcher.work.answers import flush_answer
+from watcher.work.flush_report import FlushReport
+from watcher.work.work import Work
 
 log = get_logger()
 
@@ -142,7 +145,7 @@ def _take(
             refused.append(Refusal(row.name, row, error.message))
     claims: list[HeldClaim] = []
     taken: list[tuple[SourceFile, FileType]] = []
-    with work.intake.lock:
+    with work.gathering.intake.lock:
         try:
             for row, kind, digest, size in digested:
                 try:

@@ -16,7 +16,6 @@ from metadata.types.file_type import TypeStatus
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.rewrite.removal import rows_in
 from watcher.app import App
-from watcher.work.startup_repair import go_on_with_operations
 from watcher.work.work import Work
 
 
@@ -86,14 +85,14 @@ def _nothing(what: str, found: Sequence[SourceFile], loaded: Sequence[SourceFile
 def undo(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     """Take a file's or a batch's rows out; what a file of it had replaced is loaded again."""
     app = work.app
-    go_on_with_operations(work.walkers, app.registry)
+    work.walkers.go_on(app.registry)
     asked = look(app, str(arguments["target"]))
     if not asked.files or asked.batch is None:
         return answer(asked, [])
     _check_idle(app, asked, asked.batch)
     kinds = {kind.name: kind for kind in app.registry.read().types}
     kind = kinds.get(asked.batch.file_type)
-    result = work.undo.undo(asked.files, asked.batch, kind, whole=asked.is_whole)
+    result = work.walkers.undo.undo(asked.files, asked.batch, kind, whole=asked.is_whole)
     if result.returned and kind is not None and kind.status is TypeStatus.ACTIVE:
         work.flush([kind], FlushReason.REQUEST)
     return {

@@ -47,12 +47,12 @@ class Drafting:
         """The types whose draft is missing, or was made from half as many held files or fewer."""
         if all(kind.definition is not None for kind in snapshot.types):
             return []
-        found = wanted(snapshot.types, self.drafts.held())
-        if not found:
+        held_for = wanted(snapshot.types, self.drafts.held())
+        if not held_for:
             return []
         before = self.drafts.held_when_drafted()
         due = []
-        for each in found:
+        for each in held_for:
             last = max(before.get(each.kind.name, 0), self._tried.get(each.kind.name, 0))
             if each.files >= max(1, 2 * last):
                 self._tried[each.kind.name] = each.files
@@ -81,7 +81,7 @@ class Drafting:
 
 def wanted(types: Sequence[FileType], held: Sequence[HeldPrefix]) -> list[Wanted]:
     """Each type without a schema that would take held files if it were active."""
-    found = []
+    drafts = []
     for kind in types:
         if kind.definition is not None:
             continue
@@ -90,8 +90,8 @@ def wanted(types: Sequence[FileType], held: Sequence[HeldPrefix]) -> list[Wanted
         taken = [each for each in held if _takes(each.name, active, others)]
         if taken:
             prefixes = tuple(sorted(each.prefix for each in taken))
-            found.append(Wanted(kind, prefixes, sum(each.files for each in taken)))
-    return found
+            drafts.append(Wanted(kind, prefixes, sum(each.files for each in taken)))
+    return drafts
 
 
 def draft_held(drafts: Drafts, each: Wanted, bounds: Bounds, root: str | None = None) -> Draft:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import pickle
 import re
 from pathlib import Path
 
 import pytest
+from source import modules, tree
 
-from metadata.files.folders import name_with_id
+from metadata.files.folders import name_with_id, name_without_id
 from metadata.files.names import parse_name
 from metadata.files.suffixes_and_codecs import CODECS, FORMS, SUFFIXES, Codec, Form, read_suffixes
 from metadata.ledger.fingerprint import normalised
-from watcher.intake.intake import name_without_id
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/files.md"
 ROWS = pytest.mark.parametrize(
@@ -57,6 +59,23 @@ def test_suffixes_are_read_off_any_name(name: str, lines: bool, codec: str | Non
 def test_the_pattern_stands_in_verbose_ones() -> None:
     """It holds nothing that `re.VERBOSE` would skip."""
     assert not re.search(r"[\s#]", SUFFIXES)
+
+
+def test_no_other_module_knows_a_suffix() -> None:
+    """What a row stands for is said in the table alone: a codec more is a row more."""
+    suffixes = {row.suffix for row in (*FORMS, *CODECS)} - {"json"}
+    knowing = []
+    for name, path in modules().items():
+        nodes = list(ast.walk(tree(path)))
+        docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        texts = [node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in docstrings]
+        knowing += [(name, text) for text in texts if suffixes & set(re.findall(r"\w+", str(text)))]
+    assert {name for name, _ in knowing} == {"metadata.files.suffixes_and_codecs"}, knowing
+
+
+def test_rows_travel_to_workers() -> None:
+    """A task's source files carry theirs, so they are pickled."""
+    assert pickle.loads(pickle.dumps((FORMS, CODECS))) == (FORMS, CODECS)
 
 
 def test_the_manual_names_every_row() -> None:
