@@ -19,7 +19,7 @@ from workshop import NAME, Workshop, text
 from metadata.errors import WorldFault
 from metadata.settings import Settings
 from processors.load.move_step import Settler
-from watcher.verbs.do import do
+from watcher.verbs.by_name import do
 
 NOBODY = 65534
 SECOND = "vehicles_events_20260115120001.json"

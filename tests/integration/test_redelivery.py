@@ -23,7 +23,7 @@ from processors.lake.lake import BATCH_ID, OPERATION, Lake
 from processors.load.commit_protocol import MicroBatches
 from processors.load.move_step import Settler
 from processors.rewrite.rewriter import Rewriter
-from watcher.verbs.do import do
+from watcher.verbs.by_name import do
 from watcher.work.work import flush_answer
 
 TABLE = "raw_data.vehicle_events"

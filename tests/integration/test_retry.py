@@ -22,7 +22,7 @@ from watcher.app import App
 from watcher.commands.retry import retry
 from watcher.daemon.service import Service
 from watcher.verbs import retry as retrying
-from watcher.verbs.perform import perform
+from watcher.verbs.daemon_or_here import perform
 
 NAME = "vehicles_events_20260115120000.json"
 OTHER = "vehicles_events_20260115120001.json"

@@ -9,7 +9,7 @@ import click
 
 from metadata.cures import cure_for
 from metadata.reject_codes import record_cure
-from watcher.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
+from watcher.terminal.output import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
 
 if TYPE_CHECKING:
     from metadata.database.models import Batch, BatchFile, SourceFile

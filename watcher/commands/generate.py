@@ -1,4 +1,4 @@
-"""`lemonade generate`: test data into incoming/."""
+"""`lemonade generate`: make test data in incoming/."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metadata.errors import Busy, UsageError
-from watcher.show import JSON_OPTION, print_json
+from watcher.terminal.output import JSON_OPTION, print_json
 
 if TYPE_CHECKING:
     from watcher.app import App

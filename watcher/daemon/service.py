@@ -37,13 +37,11 @@ from watcher.daemon.schedule import Due, Scheduler
 from watcher.intake.intake import ScanResult
 from watcher.intake.observer import Observer
 from watcher.lock import acquire, wake_file
-from watcher.verbs.do import TABLE_VERBS, days_asked, do, do_registry
-from watcher.verbs.retry import answer as retry_answer
-from watcher.verbs.retry import take
+from watcher.verbs.by_name import AfterFlush, DaemonThread, Deed, deed_of
 from watcher.work.buffers import Buffers
 from watcher.work.handover import Flusher, FlushReport
 from watcher.work.held_drafts import Wanted
-from watcher.work.work import Work, flush_answer, summary_answer, wanted_types
+from watcher.work.work import Work, flush_answer, wanted_types
 
 log = get_logger()
 
@@ -256,34 +254,35 @@ class Service:
 
     def _take_request(self, request: Request) -> None:
         log.info(Event.REQUEST_TAKEN, request_id=request.id, verb=request.verb, arguments=request.arguments)
-        if request.verb == "summarize":
-
-            def summarize() -> dict[str, Any]:
-                first, last = days_asked(request.arguments)
-                return summary_answer(self.work.summarize(first=first, last=last))
-
-            self._summary_jobs.put(lambda: self._answer(request, summarize))
-        elif request.verb == "retry":
-            self._batch_jobs.put(lambda: self._retry(request))
-        elif request.verb in TABLE_VERBS:
-            self._batch_jobs.put(lambda: self._answer(request, lambda: do(self.work, request.verb, request.arguments)))
-        else:
-            self._answer(request, lambda: do_registry(self.work, request.verb, request.arguments))
-
-    def _retry(self, request: Request) -> None:
-        """On the batches' thread: take the files back, and answer once their flush is over."""
         try:
-            taken = take(self.work, request.arguments)
+            deed = deed_of(request.verb)
+        except UsageError as error:
+            self._fail(request, error)
+            return
+        if deed.thread is DaemonThread.BATCHES:
+            self._batch_jobs.put(lambda: self._do(request, deed))
+        elif deed.thread is DaemonThread.SUMMARY:
+            self._summary_jobs.put(lambda: self._do(request, deed))
+        else:
+            self._do(request, deed)
+
+    def _do(self, request: Request, deed: Deed) -> None:
+        """On the verb's thread: do it and answer, at once or when the flush that it asks for is over."""
+        try:
+            done = deed.do(self.work, request.arguments)
         except LemonadeError as error:
             self._fail(request, error)
             if isinstance(error, Fatal):
                 raise
             return
+        if not isinstance(done, AfterFlush):
+            self._answer(request, lambda: done)
+            return
 
         def over(report: FlushReport) -> None:
-            self._answer(request, lambda: retry_answer(self.app, taken, report))
+            self._answer(request, lambda: done.tell(report))
 
-        self.work.flusher.start(taken.types, FlushReason.REQUEST, over)
+        self.work.flusher.start(done.types, FlushReason.REQUEST, over)
 
     def _flush_requests(self, snapshot: RegistrySnapshot, scan: ScanResult) -> None:
         """Hand over the flushes that were asked for, once nothing settles any more or it took too long."""

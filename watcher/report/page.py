@@ -14,7 +14,7 @@ from hashlib import sha256
 from watcher.report import words
 from watcher.report.charts import Bar, ChartColumn, ChartPart, Charts, text
 from watcher.report.values import OUTCOMES, ErrorGroup, Report, Volume
-from watcher.show import bytes_text
+from watcher.terminal.output import bytes_text
 
 MOST_ROWS = 200
 """Rows of a table; the rest is in `--json`."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from metadata.cures import cure_for
 from metadata.database.models import SourceFile
-from metadata.database.states import FileState, FlushReason
+from metadata.database.states import FileState
 from metadata.errors import FileRefused, LemonadeError, UsageError
 from metadata.files.folders import move, reason_path
 from metadata.files.moves import sync_folders
@@ -26,6 +26,7 @@ from metadata.logs import Event, get_logger
 from metadata.types.definition import FileType, TypeStatus
 from watcher.app import App
 from watcher.intake.intake import GROUP_FILES, ScanResult, digest_file
+from watcher.verbs.by_name import AfterFlush
 from watcher.work.handover import FlushReport
 from watcher.work.work import Work, flush_answer
 
@@ -112,10 +113,10 @@ def _judge(row: SourceFile, types: Sequence[FileType]) -> tuple[FileType | None,
     return kind, ""
 
 
-def retry(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Take the chosen files back into processing/, flush their types and tell what became of each."""
+def retry(work: Work, arguments: dict[str, Any]) -> AfterFlush:
+    """Take the chosen files back into processing/; when their types were flushed, tell what became of each."""
     taken = take(work, arguments)
-    return answer(work.app, taken, work.flush(taken.types, FlushReason.REQUEST))
+    return AfterFlush(taken.types, lambda report: answer(work.app, taken, report))
 
 
 def take(work: Work, arguments: dict[str, Any]) -> RetryChoice:

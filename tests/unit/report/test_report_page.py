@@ -13,7 +13,7 @@ from reports import HOSTILE, a_report, an_error
 from watcher.report.charts import Bar, ChartColumn, ChartPart, Charts
 from watcher.report.page import MOST_ROWS, page
 from watcher.report.values import Report
-from watcher.show import shown
+from watcher.terminal.output import shown
 
 _VOID = {"meta", "br"}
 
