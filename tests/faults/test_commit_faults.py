@@ -20,7 +20,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.update import AddSnapshotUpdate, AssertRefSnapshotId
 from sqlalchemy.exc import OperationalError
 
-from metadata.database.engine import engine as database_module
+from metadata.database import engine as database_module
 from metadata.database.states import BatchState
 from metadata.errors import ConfigurationError
 from metadata.settings import Settings

@@ -223,7 +223,7 @@ def test_any_prefix_becomes_a_type(registry: Registry, prefix: str, name: str) -
     kind = registry.add({**ORDERS, "file_type": name})
     with suppress(FileRefused):  # names that are refused before any type is asked
         name_of_file = parse_name(f"{prefix}_20260115120000.json")
-        assert match_type(name_of_file, [kind]).file_type == kind
+        assert match_type(name_of_file, [kind]).kind == kind
 
 
 def test_types_are_switched_off_and_on(registry: Registry) -> None:
