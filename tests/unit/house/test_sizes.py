@@ -17,6 +17,9 @@ MANY_ATTRIBUTES = {
     "metadata.database.models.SourceFile": "a table of the database: an attribute a column",
     "metadata.database.models.Batch": "a table of the database: an attribute a column",
     "metadata.database.models.Operation": "a table of the database: an attribute a column",
+    "watcher.report.values.ErrorGroup": "an error as `report --json` tells it: an attribute a key",
+    "watcher.report.values.Report": "the document of `report --json`: an attribute a key",
+    "watcher.verbs.check.Checked": "a file as `check --json` tells it: an attribute a key",
     "metadata.settings.Settings": "a field a setting: the page of settings is made from it",
 }
 
