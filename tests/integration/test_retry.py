@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from inprocess import InProcessRunner
 
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
+from metadata.errors import WorldFault
 from metadata.ledger.file_history import of_file
 from metadata.ledger.life import find_files
 from metadata.settings import Settings
@@ -206,6 +208,35 @@ def test_a_crash_between_move_and_row_loads_the_file_once(app: App, monkeypatch:
     load(app)
     assert [each.rows for each in app.ledger.files() if each.state == FileState.LOADED] == [10]
     assert_books(app)
+
+
+def test_a_disk_that_fails_below_a_retry_is_waited_out(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that cannot be brought to disk are no bug of ours; the file lies in processing/ and is loaded once."""
+    mend(fail(app))
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(retrying, "sync_folders", refuse)
+    with pytest.raises(WorldFault, match="taking files back into processing/: Input/output error; "):
+        perform(app, "retry", {"all": True})
+    monkeypatch.undo()
+    load(app)
+    assert [each.rows for each in app.ledger.files() if each.state == FileState.LOADED] == [10]
+    assert_books(app)
+
+
+def test_a_reason_that_cannot_be_removed_is_no_bug(app: App) -> None:
+    """The file is claimed by then and is loaded by the next flush; what lies in its reason's place is said."""
+    file = fail(app)
+    mend(file)
+    reason = Path(f"{file.path}.error.json")
+    reason.unlink()
+    reason.mkdir()
+    with pytest.raises(WorldFault, match=f"removing {reason}: "):
+        perform(app, "retry", {"all": True})
+    load(app)
+    assert [(each.id, each.rows) for each in app.ledger.files(state=FileState.LOADED)] == [(file.id, 10)]
 
 
 def test_a_thousand_dead_letters_go_in_groups(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from metadata.errors import FileRefused, LemonadeError, UsageError
 from metadata.files.folders import move, reason_path
 from metadata.files.moves import sync_folders
 from metadata.files.names import match_type, parse_name
+from metadata.files.os_errors import waited_out
 from metadata.ledger.life import files_by_id, find_files
 from metadata.ledger.values import HeldClaim
 from metadata.logs import Event, get_logger
@@ -33,6 +34,7 @@ from watcher.work.work import Work, flush_answer
 log = get_logger()
 
 _ENDED_BADLY = (FileState.FAILED, FileState.ERROR)
+_SCAN_TAKES_THEM = "check the disk; the next scan takes what lies there by then"
 _MAY_BE_NAMED = (*_ENDED_BADLY, FileState.UNDONE)  # an undone file goes again only when somebody names it
 
 
@@ -155,11 +157,14 @@ def _take(
                 taken.append((row, kind))
         finally:
             if claims:
-                sync_folders([folders.processing(kind.name) for _, kind in taken])
-                sync_folders([Path(row.path).parent for row, _ in taken])
+                with waited_out("taking files back into processing/", _SCAN_TAKES_THEM):
+                    sync_folders([folders.processing(kind.name) for _, kind in taken])
+                    sync_folders([Path(row.path).parent for row, _ in taken])
                 app.ledger.retry_many(claims)
     for row, kind in taken:
-        reason_path(Path(row.path), row.id).unlink(missing_ok=True)
+        reason = reason_path(Path(row.path), row.id)
+        with waited_out(f"removing {reason}", "remove it yourself; the file is claimed"):
+            reason.unlink(missing_ok=True)
         log.info(
             Event.FILE_RETRIED,
             file_id=row.id,
