@@ -53,7 +53,7 @@ def look(app: App, target: str) -> Asked:
     if batch is None and not found:
         raise UsageError(f"undoing {target!r}: the ledger has no such file or batch; see: lemonade files")
     if batch is None and len(loaded) > 1:
-        listed = "\n".join(f"  {file.id}  {file.name}  {(file.rows or 0) + file.replayed} rows" for file in loaded)
+        listed = "\n".join(f"  {file.id}  {file.name}  {_rows(file)} rows" for file in loaded)
         raise UsageError(f"undoing {target!r}: several loaded files have that name; give the id of one:\n{listed}")
     if batch is not None:
         others = [file for file in found if file.state != FileState.LOADED and _brought(file)]
@@ -64,6 +64,11 @@ def look(app: App, target: str) -> Asked:
         batch, of_batch = Operations(app.database, app.clock).batch(file.batch_id)
     alone = [each.id for each in of_batch if _brought(each)] == [file.id]
     return Asked(file.id, file.name, batch, loaded, alone, *_nothing(file.name, [file], loaded))
+
+
+def _rows(file: SourceFile) -> int:
+    """How many rows the ledger says it has in its table, loaded and replayed."""
+    return (file.rows or 0) + file.replayed
 
 
 def _brought(file: SourceFile) -> bool:
@@ -118,9 +123,7 @@ def answer(asked: Asked, returned: Sequence[SourceFile]) -> dict[str, Any]:
         "undone": False,
         "done_before": asked.done_before,
         "why_not": asked.why_not,
-        "files": [
-            {"file_id": file.id, "name": file.name, "rows": (file.rows or 0) + file.replayed} for file in asked.files
-        ],
+        "files": [{"file_id": file.id, "name": file.name, "rows": _rows(file)} for file in asked.files],
         "operation_id": None,
         "rows": 0,
         "quarantine_rows": 0,
