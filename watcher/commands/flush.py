@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _NAMES_SHOWN = 5
 
-DONE_BY = DaemonThread.MAIN
+DONE_BY = DaemonThread.BATCHES
 
 
 @click.command()
@@ -39,7 +39,7 @@ def flush(app: App, types: tuple[str, ...], no_wait: bool, as_json: bool) -> Non
 
 
 def do(work: Work, arguments: dict[str, Any]) -> AfterFlush:
-    """`types`: their names, or none for all. The daemon, which scans anyway, does it in its own loop."""
+    """`types`: their names, or none for all. The daemon's main thread, which scans anyway, hands it over itself."""
     from watcher.verbs.flush import flush
 
     return flush(work, arguments)

@@ -38,7 +38,7 @@ class DaemonThread(StrEnum):
 
 @dataclass(frozen=True)
 class AfterFlush:
-    """The answer to a request that is told when these types were flushed."""
+    """The answer to a request told when these types were flushed; only for deeds of the batches' thread."""
 
     types: list[FileType]
     tell: Callable[[FlushReport], dict[str, Any]]  #: raises what the verb ends with

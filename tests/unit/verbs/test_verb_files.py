@@ -114,7 +114,7 @@ def test_a_verb_that_nothing_is_done_for(verb: str) -> None:
 def test_names_of_requests_stay() -> None:
     """An old command may ask a new daemon: these names stand in its database."""
     threads = {
-        "flush": "main",
+        "flush": "batches",
         "summarize": "summary",
         "retry": "batches",
         "undo": "batches",
