@@ -49,7 +49,7 @@ docs: $(STAMP)
 
 tables: $(STAMP)
 	@$(BIN)/python tests/generated_tables.py
-	@$(BIN)/python -c 'from metadata.settings import env_example; print(env_example(), end="")' > .env.example
+	@$(BIN)/python -c 'from metadata.settings import Settings; from metadata.setting_words import env_example; print(env_example(Settings.model_fields), end="")' > .env.example
 	@$(BIN)/lemonade types schema > docs/types.schema.json
 
 check: lint types imports docs test
@@ -57,6 +57,7 @@ check: lint types imports docs test
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/main_job.py
 	@$(BIN)/python benchmarks/dirty_data.py
+	@$(BIN)/python benchmarks/start_up.py
 
 # The lock names versions only, no index host; `uv` is not needed to install from it.
 lock:

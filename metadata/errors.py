@@ -62,9 +62,13 @@ class BytesChanged(LemonadeError):
 
 
 class WorldFault(LemonadeError):
-    """Disk, catalog, ledger or network are away: work pauses, one alert, no attempt is used up."""
+    """Disk, catalog, ledger or network are away: work pauses, one alert, no attempt is used up.
+
+    `given_up`: it was waited for already, until the daemon drained; whoever meets it now lets it pass.
+    """
 
     code = "world"
+    given_up = False
 
 
 class BatchFault(LemonadeError):

@@ -2,13 +2,16 @@
 
 Several threads may meet the same outage; it is one alert when the first of them stops and one line when the last goes
 on. Nothing here counts attempts: an outage is nobody's fault.
+
+Whoever waits is given the process's one Outage and names the step that is done again: `outage.wait_out(step, …)`. Where
+steps lie inside of others the innermost waits, for it repeats least; those around it only see how it ends.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
 from metadata.errors import WorldFault
 from metadata.files.os_errors import DISK_FULL
@@ -17,8 +20,8 @@ from metadata.retry_policy import WORLD
 
 log = get_logger()
 
+P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T", bound=object)
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = WORLD.first_wait_seconds, WORLD.longest_wait_seconds
 
@@ -61,36 +64,27 @@ class Outage:
         with self._lock:
             return any(code == DISK_FULL for thread, code in self._waiting.items() if thread != mine)
 
-    def wait_out(self, action: Callable[[], R]) -> R:
-        """Do it; while the world is away, again and again. Raises its WorldFault when the daemon drains meanwhile."""
-        wait = _FIRST_WAIT_SECONDS
+    def wait_out(self, action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """`action(*args, **kwargs)`; while the world is away, again and again.
+
+        Raises its WorldFault, as given up, when the daemon drains meanwhile; one that was given up inside of `action`
+        passes at once.
+        """
+        wait, waited = _FIRST_WAIT_SECONDS, False
         while True:
             try:
-                done = action()
+                done = action(*args, **kwargs)
             except WorldFault as fault:
+                if fault.given_up:
+                    raise
                 self.begins(fault)
+                waited = True
                 if not self.pause(wait):
                     self._forget()
+                    fault.given_up = True
                     raise
                 wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
             else:
-                self.ends()
+                if waited:
+                    self.ends()
                 return done
-
-    def patient(self, thing: T) -> T:
-        """`thing`, but every call of its methods waits an outage out. For one whose calls are transactions."""
-        return cast("T", _Patient(thing, self))
-
-
-class _Patient:
-    """See `Outage.patient`."""
-
-    def __init__(self, thing: object, outage: Outage) -> None:
-        self._thing = thing
-        self._outage = outage
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._thing, name)
-        if not callable(found):
-            return found
-        return lambda *args, **kwargs: self._outage.wait_out(lambda: found(*args, **kwargs))

@@ -14,7 +14,7 @@ from enum import StrEnum
 from metadata.errors import BatchFault, BytesChanged, Fatal, FileRefused, TypeStopped, UnknownOutcome, WorldFault
 from metadata.logs import Severity
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 
 _MOST_DOUBLINGS = 32  # more would only make a larger number that the longest wait cuts
 

@@ -1,95 +1,46 @@
 """The settings: one frozen object, read once from the environment and `.env`; nothing else reads the environment.
 
 A field's declaration is all there is to know of a setting: its name in capitals is the variable, and default, bounds
-and description also make the README's table, `.env.example` and the messages about wrong values.
+and description also make the manual's table, `.env.example` and the messages about wrong values.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal
 
 from dotenv.parser import parse_stream
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from metadata.errors import ConfigurationError
 from metadata.files.folders import Folders
+from metadata.setting_kinds import (
+    IN_LOWER_CASE,
+    IN_UPPER_CASE,
+    URL,
+    Bucket,
+    CatalogUri,
+    DatabaseUrl,
+    Folder,
+    Memory,
+    SparkMaster,
+    TimeOfDay,
+    Warehouse,
+)
+from metadata.setting_words import ShownSetting, allowed_words, mask, text_of
 
 KIB = 1024
 MIB = 1024 * 1024
 HOUR = 3600
 DAY = 24 * HOUR
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_USER_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
-_SECRET_PARAMETER = re.compile(r"([?&;][^=&;]*(?:password|passwd|secret|token|key|credential)[^=&;]*)=[^&;]*", re.I)
-
-
-def _absolute(path: Path) -> Path:
-    try:
-        return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute keeps `..`
-    except RuntimeError as error:
-        raise ValueError("~ names a user that does not exist") from error
-
-
-def _database_url(text: str) -> str:
-    """Check a database URL and make the path of a SQLite one absolute."""
-    try:
-        url = make_url(text)
-    except ArgumentError as error:
-        raise ValueError("no URL; a password's special characters must be percent-encoded") from error
-    if url.get_backend_name() == "postgresql":
-        return text
-    if url.get_backend_name() != "sqlite":
-        raise ValueError(f"{url.get_backend_name()} is not supported")
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise ValueError("a SQLite database must be a file: sqlite:///path/to/file.db")
-    return url.set(database=str(_absolute(Path(url.database)))).render_as_string(hide_password=False)
-
-
-def _catalog_uri(text: str) -> str:
-    return text if text.startswith(("http://", "https://")) else _database_url(text)
-
-
-def _warehouse(text: str) -> str:
-    return text if _URL.match(text) else str(_absolute(Path(text)))
-
-
-def _matching(pattern: str) -> Callable[[str], str]:
-    """A validator: the whole text matches `pattern`."""
-
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError
-        return text
-
-    return check
-
-
-def _upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-_Folder = Annotated[Path, AfterValidator(_absolute)]
-_TimeOfDay = Annotated[str, AfterValidator(_matching(r"([01]\d|2[0-3]):[0-5]\d"))]
-_Master = Annotated[str, AfterValidator(_matching(r"local(\[(\*|[1-9]\d*)(,[1-9]\d*)?\])?|yarn|(spark|k8s)://\S+"))]
-_Memory = Annotated[str, BeforeValidator(_lower), AfterValidator(_matching(r"[1-9]\d*[kmgt]"))]
-_Bucket = Annotated[str, AfterValidator(_matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"))]
 
 
 def _allow(words: str) -> dict[str, Any]:
@@ -97,53 +48,44 @@ def _allow(words: str) -> dict[str, Any]:
     return {"allowed": words}
 
 
-class ShownSetting(NamedTuple):
-    """One setting as a person may see it: passwords are masked."""
-
-    name: str  #: of the variable
-    value: str  #: empty: unset
-    is_default: bool
-    description: str
-
-
 class Settings(BaseSettings):
     """Everything that can be set. Make it with `Settings.load()`; every path in it is absolute."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    env: Annotated[Literal["local", "production"], BeforeValidator(_lower)] = Field(
+    env: Annotated[Literal["local", "production"], IN_LOWER_CASE] = Field(
         "local", description="`production` refuses to start on this machine's defaults for database, catalog, warehouse"
     )
-    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+    database_url: DatabaseUrl = Field(
         "sqlite:///./data/metadata.db",
         repr=False,
         description="metadata database (registry and ledger), an SQLAlchemy URL; SQLite on a local disk only",
         json_schema_extra=_allow("SQLite or PostgreSQL URL"),
     )
-    incoming_folder: _Folder = Field(Path("./data/incoming"), description="where producers drop files")
-    source_data_base: _Folder = Field(
+    incoming_folder: Folder = Field(Path("./data/incoming"), description="where producers drop files")
+    source_data_base: Folder = Field(
         Path("./data/source_data"),
         description="where source files wait or end that are not loaded; moves are quick on one file system only",
     )
-    processed_folder: _Folder = Field(
+    processed_folder: Folder = Field(
         Path("./data/processed"), description="where loaded files go; moves are quick on one file system only"
     )
-    datalake_base: _Folder = Field(
+    datalake_base: Folder = Field(
         Path("./data/datalake"), description="the Iceberg warehouse, when none is named below"
     )
-    iceberg_catalog_uri: Annotated[str, AfterValidator(_catalog_uri)] | None = Field(
+    iceberg_catalog_uri: CatalogUri | None = Field(
         None,
         repr=False,
         description="Iceberg catalog; unset: SQLite, `catalog.db` beside `DATALAKE_BASE`",
         json_schema_extra=_allow("SQLite or PostgreSQL URL, or the http(s) URL of a REST catalog"),
     )
-    iceberg_warehouse: Annotated[str, AfterValidator(_warehouse)] | None = Field(
+    iceberg_warehouse: Warehouse | None = Field(
         None,
         repr=False,
         description="the Iceberg warehouse, a folder or URI; wins over `S3_BUCKET`",
         json_schema_extra=_allow("folder or URI"),
     )
-    s3_bucket: _Bucket | None = Field(
+    s3_bucket: Bucket | None = Field(
         None,
         description="the bucket that is the Iceberg warehouse; wins over `DATALAKE_BASE`",
         json_schema_extra=_allow("bare name of a bucket; for a path in one set ICEBERG_WAREHOUSE"),
@@ -166,7 +108,7 @@ class Settings(BaseSettings):
     rescan_seconds: float = Field(
         60.0, ge=1, le=DAY, description="seconds between two scans of the folders and readings of the registry"
     )
-    observer: Annotated[Literal["auto", "events", "polling"], BeforeValidator(_lower)] = Field(
+    observer: Annotated[Literal["auto", "events", "polling"], IN_LOWER_CASE] = Field(
         "auto",
         description="how files are noticed; `auto`: by events, by polling on NFS, CIFS, overlay and their like",
     )
@@ -205,29 +147,29 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         60.0, ge=0, le=HOUR, description="seconds that a stopping daemon gives the micro-batch in hand"
     )
-    spark_master: _Master = Field(
+    spark_master: SparkMaster = Field(
         "local[*]",
         description="where Spark runs, its master URL",
         json_schema_extra=_allow("local[N], local[*], spark://…, k8s://… or yarn"),
     )
-    spark_memory: _Memory = Field(
+    spark_memory: Memory = Field(
         "1g",
         description="memory of Spark's JVM, a number with its unit",
         json_schema_extra=_allow("number and k, m, g or t, such as 512m"),
     )
-    summary_at: _TimeOfDay = Field(
+    summary_at: TimeOfDay = Field(
         "01:00",
         description="UTC time of day of the daily summary, `HH:MM`",
         json_schema_extra=_allow("00:00 to 23:59"),
     )
     audit_nightly: bool = Field(True, description="after the daily summary, compare ledger, folders and tables")
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)] = Field(
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], IN_UPPER_CASE] = Field(
         "INFO", description="the least severe level that is logged"
     )
-    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
+    log_format: Annotated[Literal["auto", "json", "console"], IN_LOWER_CASE] = Field(
         "auto", description="form of the log on stderr; `auto`: console on a terminal, else one JSON object a line"
     )
-    log_folder: _Folder = Field(Path("./data/logs"), description="where Spark's JVM writes its log")
+    log_folder: Folder = Field(Path("./data/logs"), description="where Spark's JVM writes its log")
     failure_rate_alert: float = Field(
         0.5, gt=0, le=1, description="share of failed files in a flush from which on the alert is critical"
     )
@@ -300,7 +242,7 @@ class Settings(BaseSettings):
         return [
             ShownSetting(
                 name.upper(),
-                mask(_text(getattr(self, name))),
+                mask(text_of(getattr(self, name))),
                 name not in self.model_fields_set,
                 field.description or "",
             )
@@ -316,7 +258,7 @@ class Settings(BaseSettings):
             "DATALAKE_BASE": self.datalake_base,
             "LOG_FOLDER": self.log_folder,
         }
-        if self.iceberg_warehouse and not _URL.match(self.iceberg_warehouse):
+        if self.iceberg_warehouse and not URL.match(self.iceberg_warehouse):
             places["ICEBERG_WAREHOUSE"] = Path(self.iceberg_warehouse)
             del places["DATALAKE_BASE"]
         for (one, first), (two, second) in combinations(places.items(), 2):
@@ -338,68 +280,9 @@ class Settings(BaseSettings):
                 yield {"ICEBERG_WAREHOUSE", "S3_BUCKET"}, f"ICEBERG_WAREHOUSE or S3_BUCKET must be set {need}"
 
 
-def mask(text: str) -> str:
-    """`text` with the password of a URL and secret-looking parameters replaced by `***`."""
-    return _SECRET_PARAMETER.sub(r"\1=***", _USER_PASSWORD.sub(r"\1:***@", text))
-
-
-def settings_table() -> str:
-    """The README's table of settings, in Markdown."""
-    rows = ["| variable | default | allowed | meaning |", "| --- | --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        default = _text(field.default)
-        shown = f"`{default}`" if default else ""
-        rows.append(f"| `{name.upper()}` | {shown} | {_allowed(field)} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
-def env_example() -> str:
-    """The text of `.env.example`: every setting, commented out, with what it means and its default."""
-    parts = [
-        "# Settings of Lemonade. Copy to .env and uncomment what you change: none is needed on one machine.\n"
-        "# The environment wins over this file. Relative paths start at the working directory.\n"
-    ]
-    for name, field in Settings.model_fields.items():
-        description = (field.description or "").replace("`", "")
-        parts.append(f"# {description}\n# allowed: {_allowed(field)}\n# {name.upper()}={_text(field.default)}\n")
-    return "\n".join(parts)
-
-
-def _allowed(field: FieldInfo) -> str:
-    """What a setting may be, in words."""
-    if isinstance(field.json_schema_extra, dict):
-        return str(field.json_schema_extra["allowed"])
-    kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType] or [field.annotation]
-    if isinstance(kinds[0], str):
-        return ", ".join(kinds)
-    if kinds[0] is Path:
-        return "folder"
-    if kinds[0] is bool:
-        return "true, false"
-    words = "whole number" if kinds[0] is int else "number"
-    for constraint, phrase in (("ge", "from"), ("gt", "above"), ("le", "up to")):
-        for rule in field.metadata:
-            if (bound := getattr(rule, constraint, None)) is not None:
-                words += f" {phrase} {bound}"
-    return words
-
-
-def _text(value: object) -> str:
-    """A value as it stands in `.env`; a relative path shows that it is one."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Path) and not value.is_absolute():
-        return f"./{value}"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
 def _fault(name: str, given: str, error: ErrorDetails) -> str:
     hint = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""
-    allowed = _allowed(Settings.model_fields[name])
+    allowed = allowed_words(Settings.model_fields[name])
     return f"{name.upper()} is {mask(given)!r}{f' ({hint})' if hint else ''}; allowed: {allowed}"
 
 

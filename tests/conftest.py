@@ -13,6 +13,7 @@ from command import Lemonade
 from handclock import HandClock
 
 from metadata import ids
+from metadata.ids import IdSequence
 from metadata.settings import Settings
 from watcher.app import App
 
@@ -42,7 +43,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 @pytest.fixture(autouse=True, scope="module")
 def _ids_begin_anew() -> None:
     """Ids never go back, so a test that moved its clock far ahead would be felt by those in other files."""
-    ids._last = 0
+    ids.PROCESS_IDS = IdSequence()
 
 
 @pytest.fixture

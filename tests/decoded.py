@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 from metadata.types.definition import Definition
 from metadata.types.parse_definition import parse_definition
-from processors.decode.decoder import DecodedGroup, DecodedRecords
+from processors.decode.decoder import Decoder
+from processors.decode.file_rejects import Rejected, RejectLimits
+from processors.decode.results import DecodedGroup, DecodedRecords
 
 KEYS = ("things",)
 
@@ -14,6 +20,28 @@ KEYS = ("things",)
 def define(*fields: dict[str, Any], **more: Any) -> Definition:
     """A definition with a required id and these fields."""
     return parse_definition({"fields": [{"name": "id", "type": "long", "nullable": False}, *fields], **more})
+
+
+@dataclass(frozen=True)
+class WholeFile:
+    """What decoding made of one file alone, in one piece."""
+
+    columns: list[pa.Array]
+    record_nos: list[int]  #: of the good records
+    records: int  #: good and bad
+    rejected: list[Rejected]
+
+
+def decode_file(definition: Definition, data: bytes, lines: bool = False, keys: Sequence[str] = KEYS) -> WholeFile:
+    """One file alone, whatever number of its records is rejected. Raises FileRefused."""
+    group = Decoder(definition, keys, limits=RejectLimits(ratio=1)).decode_many([("f", data, lines)])
+    (result,) = group.files
+    if result.refused is not None:
+        raise result.refused
+    columns = [pa.concat_arrays(parts) for parts in zip(*(batch.columns for batch in group.batches), strict=True)]
+    record_nos = [number for batch in group.batches for number in batch.record_nos().to_pylist()]
+    empty = [pa.nulls(0)] * len(definition.fields)
+    return WholeFile(columns or empty, record_nos, result.records, result.rejected)
 
 
 def rows_of(group: DecodedGroup) -> list[tuple[Any, ...]]:

@@ -14,7 +14,9 @@ from metadata.database.states import BatchState, FileState
 from metadata.logs import Event
 from metadata.reject_codes import RejectCode
 from metadata.retry_policy import policies
-from metadata.settings import Settings, settings_table
+from metadata.setting_words import settings_table
+from metadata.settings import Settings
+from metadata.types.field_types import FIELD_TYPES
 from watcher import cli
 from watcher.exit_codes import EXIT_CODES
 
@@ -84,11 +86,18 @@ def retries_table() -> str:
     return "\n".join([head, "| --- " * 8 + "|", *rows]) + "\n"
 
 
+def field_types_table() -> str:
+    """The plain types of fields: their values in JSON and their columns."""
+    rows = [f"| `{row.name}` | {plain(row.in_json)} | {plain(row.column)} |" for row in FIELD_TYPES]
+    return "\n".join(["| type | in JSON | column |", "| --- | --- | --- |", *rows]) + "\n"
+
+
 GENERATED: dict[str, Callable[[], str]] = {
-    "settings": settings_table,
+    "settings": lambda: settings_table(Settings.model_fields),
     "verbs": verbs_table,
     "exit codes": exit_codes_table,
     "events": lambda: members_table(Event, "event"),
+    "field types": field_types_table,
     "retries": retries_table,
     "file states": lambda: members_table(FileState, "state"),
     "batch states": lambda: members_table(BatchState, "state"),

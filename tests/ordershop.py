@@ -10,7 +10,7 @@ from workshop import Workshop
 
 from metadata.errors import BatchFault
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.read.query import QueryEngine
 from watcher.verbs.by_name import do
 

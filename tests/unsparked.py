@@ -52,7 +52,7 @@ class Unsparked:
         self.exit: int | None = None
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
-        wait_for(lambda: self.service.observer._observer is not None, "the observer")
+        wait_for(lambda: self.service.observer.is_watching, "the observer")
 
     def _serve(self) -> None:
         self.exit = self.service.serve()

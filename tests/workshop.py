@@ -17,9 +17,9 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FlushReason
 from metadata.settings import Settings
 from watcher.app import App
-from watcher.intake.intake import ScanResult
-from watcher.intake.observer import Nominations
-from watcher.work.handover import FlushReport
+from watcher.intake.nominations import Nominations
+from watcher.intake.scan_result import ScanResult
+from watcher.work.flush_report import FlushReport
 from watcher.work.work import Work
 
 NAME = "vehicles_events_20260115120000.json"

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 from metadata.clock import Clock, SystemClock
 from metadata.database.engine import Database
-from metadata.database.marks import Marks
-from metadata.database.requests import Requests
 from metadata.errors import ConfigurationError, WorldFault
-from metadata.ledger.ledger import Ledger
-from metadata.registry.registry import Registry
 from metadata.settings import Settings
 
 if TYPE_CHECKING:
+    from metadata.database.marks import Marks
+    from metadata.database.requests import Requests
+    from metadata.ledger.ledger import Ledger
+    from metadata.registry.registry import Registry
     from processors.lake.lake import Lake
     from processors.spark.spark_runner import Runner
 
 
 class App:
-    """What commands and the daemon share. Spark and Iceberg are imported only by those who ask for them."""
+    """What commands and the daemon share. A part is imported when it is asked for: no verb waits for another's."""
 
     def __init__(
         self,
@@ -59,21 +59,29 @@ class App:
     @cached_property
     def ledger(self) -> Ledger:
         """The fate of every file and batch."""
+        from metadata.ledger.ledger import Ledger
+
         return Ledger(self.database, self.clock)
 
     @cached_property
     def registry(self) -> Registry:
         """The file types."""
+        from metadata.registry.registry import Registry
+
         return Registry(self.database, self.clock)
 
     @cached_property
     def marks(self) -> Marks:
         """When things happened last."""
+        from metadata.database.marks import Marks
+
         return Marks(self.database)
 
     @cached_property
     def requests(self) -> Requests:
         """What commands ask of the daemon."""
+        from metadata.database.requests import Requests
+
         return Requests(self.database, self.clock)
 
     @cached_property

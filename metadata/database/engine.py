@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
 
 from metadata.errors import ConfigurationError, WorldFault
 from metadata.files.os_errors import world_code
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
 BUSY_TIMEOUT_SECONDS = 10
 REVISION = "0003"
-"""The last of `metadata/migrations`: what this release works with."""
+"""The last of `metadata/database/migrations`: what this release works with."""
 
 
 class Database:
@@ -44,6 +46,8 @@ class Database:
 
         Raises WorldFault when the database does not answer.
         """
+        from sqlalchemy.orm import Session  # a verb that asks no tables of the ledger does without
+
         with _world_faults("reading the ledger", self.url), Session(self.engine) as session:
             yield session
             session.expunge_all()  # what was read stays readable after the rollback below
@@ -56,6 +60,8 @@ class Database:
         On SQLite it takes the write lock at once, so what it reads cannot change before it writes.
         Raises WorldFault when the database does not answer or stays locked for 10 seconds.
         """
+        from sqlalchemy.orm import Session
+
         with _world_faults("writing the ledger", self.url):
             engine = self.engine.execution_options(lemonade_write=True)
             with Session(engine, expire_on_commit=False) as session, session.begin():
@@ -150,13 +156,3 @@ def _world_faults(operation: str, url: Any) -> Iterator[None]:
             "check that the database is up, not locked and its disk not full",
             code=world_code(error, "ledger_away"),
         ) from error
-
-
-def ping(database: Database) -> str | None:
-    """None when the database answers, else the reason in words."""
-    try:
-        with database.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-    except SQLAlchemyError as error:
-        return str(error)
-    return None

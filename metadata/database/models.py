@@ -14,6 +14,9 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+NAME_LENGTH = 255
+"""Of the columns that hold keys and fields, which producers name."""
+
 
 class UtcTime(TypeDecorator[datetime]):
     """An aware UTC datetime, stored as sortable text."""
@@ -91,7 +94,7 @@ class UnknownField(Base):
     __tablename__ = "unknown_fields"
 
     file_type: Mapped[str] = mapped_column(String(63), primary_key=True)
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)  #: dots lead into structs
+    key: Mapped[str] = mapped_column(String(NAME_LENGTH), primary_key=True)  #: dots lead into structs
     records: Mapped[int] = mapped_column(BigInteger)  #: that had it
     files: Mapped[int] = mapped_column(BigInteger)  #: with at least one such record
     sample: Mapped[str] = mapped_column(Text)  #: one value, as JSON text, cut when long
@@ -257,7 +260,9 @@ class Reject(Base):
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), primary_key=True)
     file_id: Mapped[str] = mapped_column(ForeignKey("source_files.id"), primary_key=True)
     code: Mapped[str] = mapped_column(String(64), primary_key=True)
-    field: Mapped[str] = mapped_column(String(255), primary_key=True)  #: empty when the record as a whole is at fault
+    field: Mapped[str] = mapped_column(
+        String(NAME_LENGTH), primary_key=True
+    )  #: empty: the record as a whole is at fault
     records: Mapped[int] = mapped_column(BigInteger)
     first_record_no: Mapped[int] = mapped_column(BigInteger)
     message: Mapped[str] = mapped_column(Text)  #: of the first of them

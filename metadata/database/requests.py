@@ -6,18 +6,13 @@ from typing import Any
 
 from sqlalchemy import select
 
-from metadata.clock import Clock
-from metadata.database.engine import Database
 from metadata.database.models import Request
+from metadata.database.store import Store
 from metadata.ids import new_id
 
 
-class Requests:
+class Requests(Store):
     """The queue of requests in the metadata database."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self.database = database
-        self.clock = clock
 
     def ask(self, verb: str, arguments: dict[str, Any]) -> str:
         """Write a request; returns its id."""

@@ -15,10 +15,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from metadata.errors import FileRefused
 from metadata.files.moves import Moved, make_folder, relocate
+from metadata.files.names import parse_name
+from metadata.files.suffixes_and_codecs import SUFFIXES
 from metadata.ids import short_id
 
-_SUFFIX = re.compile(r"(\.(json|jsonl|ndjson)(\.(gz|zst))?|\.[^.]*)$", re.IGNORECASE)
+_SUFFIX = re.compile(rf"(?:{SUFFIXES}|\.[^.]*)$", re.IGNORECASE)
+_SHORT_ID = re.compile(rf"\.[0-9a-f]{{8}}(?={SUFFIXES}\Z)", re.IGNORECASE)
 _NAME_MAX_BYTES = 255
 
 
@@ -84,6 +88,15 @@ def name_with_id(name: str, file_id: str) -> str:
     tail = f".{short_id(file_id)}{suffix}"
     room = _NAME_MAX_BYTES - len(os.fsencode(tail))
     return os.fsdecode(os.fsencode(stem)[:room]) + tail
+
+
+def name_without_id(name: str) -> str:
+    """The name that a file had before `move` put a short id into it; other names stay as they are."""
+    try:
+        parse_name(name)
+    except FileRefused:
+        return _SHORT_ID.sub("", name)
+    return name
 
 
 def move(source: Path, folder: Path, name: str, file_id: str) -> Path:

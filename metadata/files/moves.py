@@ -12,7 +12,6 @@ says so; a copy syncs its own target folder, for its source is unlinked next.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -20,6 +19,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from metadata.files.digest import digest_of, digest_of_file
+from metadata.files.os_errors import waited_out
 
 _MOVING = ".moving"
 _BLOCK_BYTES = 1 << 20
@@ -53,9 +55,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_folders(folders: Iterable[Path]) -> None:
-    """`sync_folder` for each, once."""
+    """`sync_folder` for each, once. Raises WorldFault: it may be done again as soon as the disk answers."""
     for folder in dict.fromkeys(folders):
-        sync_folder(folder)
+        with waited_out(f"syncing {folder}", "check its disk or network"):
+            sync_folder(folder)
 
 
 def make_folder(folder: Path) -> None:
@@ -85,7 +88,7 @@ def relocate(source: Path, target: Path, *, finished_at: Sequence[Path] = ()) ->
         if _is_copy_of(source, path):
             source.unlink()
             return Moved(path, "finished")
-    temporary = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}{_MOVING}")
+    temporary = target.with_name(f".{digest_of(os.fsencode(target.name))[:16]}{_MOVING}")
     try:
         _copy(source, temporary)
         os.rename(temporary, target)  # noqa: PTH104 - the same
@@ -163,11 +166,6 @@ def _is_copy_of(source: Path, path: Path) -> bool:
             return True
         if (here.st_size, here.st_mtime_ns) != (there.st_size, there.st_mtime_ns):
             return False
-        return _digest(source) == _digest(path)
+        return digest_of_file(source) == digest_of_file(path)
     except FileNotFoundError:
         return False
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,8 @@
-"""Names of source files: what they say, and which type they belong to. Pure functions.
+"""Names of source files: what they say. Pure functions; `metadata.types.file_type` knows which type takes a name.
 
-    {prefix}_{YYYYMMDDHHMMSS}[_anything|-anything].{json|jsonl|ndjson}[.gz|.zst]
+    {prefix}_{YYYYMMDDHHMMSS}[_anything|-anything].{form of JSON}[.{codec}]
 
+The last two are rows of `metadata.files.suffixes_and_codecs`.
 Names come from producers, so they hold whatever a file system allows: newlines, quotes, bytes that are no UTF-8 (as
 Python's surrogate escapes). `safe_name` is the form that may be stored, logged and sent.
 """
@@ -10,28 +11,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from typing import Literal, cast
 
 from metadata.errors import FileRefused
-from metadata.types.definition import FileType, TypeStatus
-
-Suffix = Literal["json", "jsonl", "ndjson"]
-Compression = Literal["gz", "zst"]
+from metadata.files.suffixes_and_codecs import CODECS_IN_WORDS, FORMS_IN_WORDS, SUFFIXES, Codec, read_suffixes
 
 NAME_MAX_BYTES = 255
 PREFIX_MAX_BYTES = 120
 
-_FORM = "{prefix}_{YYYYMMDDHHMMSS}.json, .jsonl or .ndjson, with .gz or .zst if it is compressed"
-_SUFFIX = re.compile(r"\.(json|jsonl|ndjson)(?:\.(gz|zst))?\Z", re.IGNORECASE)
+_FORM = f"{{prefix}}_{{YYYYMMDDHHMMSS}}{FORMS_IN_WORDS}, with {CODECS_IN_WORDS} if it is compressed"
+_SUFFIX = re.compile(rf"{SUFFIXES}\Z", re.IGNORECASE | re.ASCII)
 _STAMP = re.compile(r"_([0-9]{14})(?=[_-]|\Z)")
 _PREFIX = re.compile(r"\w[^/\\]*", re.DOTALL)
-_BOUNDARIES = "_-"
-_GLOB = re.compile(r"[*?[]")
-_WILDCARDS = re.compile(r"\[[^]]+]|[*?[]")
 _TEMPORARY_ENDS = (".tmp", ".part", "~")
 
 
@@ -42,16 +34,8 @@ class DataFileName:
     name: str
     prefix: str
     time: datetime  #: the 14 digits, read as UTC
-    suffix: Suffix  #: in lower case, however it was written
-    compression: Compression | None
-
-
-@dataclass(frozen=True)
-class Match:
-    """The type that a name belongs to; None when there is none, or when several fit equally well (`tie`)."""
-
-    kind: FileType | None
-    tie: tuple[str, ...] = ()
+    lines: bool  #: it is JSON lines
+    codec: Codec | None  #: that it is compressed with
 
 
 def parse_name(name: str) -> DataFileName:
@@ -62,7 +46,7 @@ def parse_name(name: str) -> DataFileName:
     """
     suffix = _SUFFIX.search(name)
     if suffix is None:
-        raise _refused(name, "it does not end in .json, .jsonl or .ndjson (or one of these and .gz or .zst)")
+        raise _refused(name, f"it does not end in {FORMS_IN_WORDS} (or one of these and {CODECS_IN_WORDS})")
     stem = name[: suffix.start()]
     stamp = _STAMP.search(stem)
     if stamp is None:
@@ -72,32 +56,12 @@ def parse_name(name: str) -> DataFileName:
         raise _refused(name, "its prefix is empty, starts oddly, or holds /, \\ or what cannot be printed")
     if len(os.fsencode(prefix)) > PREFIX_MAX_BYTES:
         raise _refused(name, f"its prefix is longer than {PREFIX_MAX_BYTES} bytes")
-    kind, compression = suffix[1].lower(), suffix[2].lower() if suffix[2] else None
-    return DataFileName(
-        name, prefix, _time(name, stamp[1]), cast("Suffix", kind), cast("Compression | None", compression)
-    )
+    return DataFileName(name, prefix, _time(name, stamp[1]), *read_suffixes(suffix[0]))
 
 
 def is_temporary(name: str) -> bool:
     """Whether a name says "not yet": `.x`, `x.tmp`, `x.part`, `x~` (in any case). Such files are left alone."""
     return name.startswith(".") or name.lower().endswith(_TEMPORARY_ENDS)
-
-
-def match_type(name: DataFileName, types: Sequence[FileType]) -> Match:
-    """The type that takes a file of this name, whatever its status: a type that is switched off keeps its files.
-
-    A pattern equal to the prefix wins; else the longest of the patterns that stand in the prefix between `_`/`-`
-    boundaries and of the globs that match the whole name (a glob is as long as its characters that are no wildcards).
-    Of equally good types an active one wins; several active ones, or none, are a tie. Records that discovery made have
-    no schema and never compete, so that a type that comes later gets what waits under them.
-    """
-    ranked = [(score, kind) for kind in types if (score := _score(name, kind)) is not None and not _is_discovered(kind)]
-    if not ranked:
-        return Match(None)
-    top = max(score for score, _ in ranked)
-    best = [kind for score, kind in ranked if score == top]
-    best = [kind for kind in best if kind.status is TypeStatus.ACTIVE] or best
-    return Match(best[0]) if len(best) == 1 else Match(None, tuple(sorted(kind.name for kind in best)))
 
 
 def safe_name(name: str) -> str:
@@ -124,33 +88,3 @@ def _time(name: str, digits: str) -> datetime:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
         raise _refused(name, f"{digits} is no time that exists ({error})") from None
-
-
-def _is_discovered(kind: FileType) -> bool:
-    return kind.status is TypeStatus.INACTIVE and kind.definition is None
-
-
-def _score(name: DataFileName, kind: FileType) -> tuple[bool, int] | None:
-    """How well the best of a type's patterns fits: (equal to the prefix, length); None when none does."""
-    return max(_scores(name, kind), default=None)
-
-
-def _scores(name: DataFileName, kind: FileType) -> Iterator[tuple[bool, int]]:
-    for pattern in kind.patterns:
-        if _GLOB.search(pattern):
-            if fnmatchcase(name.name, pattern):
-                yield False, len(_WILDCARDS.sub("", pattern))
-        elif pattern == name.prefix:
-            yield True, len(pattern)
-        elif _stands_in(pattern, name.prefix):
-            yield False, len(pattern)
-
-
-def _stands_in(pattern: str, prefix: str) -> bool:
-    start = prefix.find(pattern) if pattern else -1
-    while start >= 0:
-        end = start + len(pattern)
-        if (start == 0 or prefix[start - 1] in _BOUNDARIES) and (end == len(prefix) or prefix[end] in _BOUNDARIES):
-            return True
-        start = prefix.find(pattern, start + 1)
-    return False

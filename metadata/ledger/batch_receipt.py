@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 from metadata.database.models import Batch, BatchDataFile, BatchFile, Operation, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.ledger.file_history import note_many
-from metadata.ledger.reject_counts import count_unknown, forget_replays, note_reasons, sum_unknown
+from metadata.ledger.reject_counts import forget_replays, note_reasons
+from metadata.ledger.unknown_keys import count_unknown, sum_unknown
 from metadata.ledger.values import RejectReason, UnknownKey
 
 FORMAT = 1

@@ -11,10 +11,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from metadata.database.engine import Database
+from metadata.database.id_chunks import id_chunks
 from metadata.database.models import Batch, BatchDataFile, BatchFile, Operation, Reject, SourceFile
 from metadata.database.states import BatchState, FileState
+from metadata.ledger.values import rows_in_quarantine, rows_in_table
 
-_IDS_AT_ONCE = 500
 _ENDS = frozenset({FileState.LOADED, FileState.FAILED, FileState.ERROR, FileState.DUPLICATE})
 _OVER = frozenset({BatchState.SETTLED.value, BatchState.ABANDONED.value})
 
@@ -60,13 +61,13 @@ class FileRow(NamedTuple):
 
     @property
     def rows_in_table(self) -> int:
-        """How many rows its type's table has of it while it is loaded: those of its batch, and those replayed since."""
-        return (self.rows or 0) + self.replayed
+        """See `values.rows_in_table`."""
+        return rows_in_table(self)
 
     @property
     def rows_in_quarantine(self) -> int:
-        """How many of its records the quarantine has while it is loaded."""
-        return (self.rejected or 0) - self.replayed - self.discarded
+        """See `values.rows_in_quarantine`."""
+        return rows_in_quarantine(self)
 
     @property
     def day(self) -> date:
@@ -197,8 +198,8 @@ def _known(database: Database, column: Any, ids: Iterable[str]) -> set[str]:
     wanted: list[str] = sorted(set(ids))
     known: set[str] = set()
     with database.reading() as session:
-        for start in range(0, len(wanted), _IDS_AT_ONCE):
-            known |= set(session.scalars(select(column).where(column.in_(wanted[start : start + _IDS_AT_ONCE]))))
+        for some in id_chunks(wanted):
+            known |= set(session.scalars(select(column).where(column.in_(some))))
     return known
 
 

@@ -16,29 +16,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from metadata.database.states import FileState
-
-
-class OnSameContent(StrEnum):
-    """What becomes of a delivery that is loaded already."""
-
-    SKIP = "skip"  #: it is a duplicate and goes to duplicate/
-    LOAD = "load"  #: its rows are loaded once more
-
-
-class OnRedelivery(StrEnum):
-    """What becomes of a file whose name is loaded already, with other bytes."""
-
-    APPEND = "append"  #: its rows come beside the earlier ones
-    REPLACE = "replace"  #: the earlier load goes out and the new one in, in one snapshot
-    REFUSE = "refuse"  #: it goes to failed/ with code `redelivered`
-
-
-@dataclass(frozen=True)
-class DeliveryPolicy:
-    """A type's `on_same_content` and `on_redelivery`."""
-
-    on_same_content: OnSameContent = OnSameContent.SKIP
-    on_redelivery: OnRedelivery = OnRedelivery.APPEND
+from metadata.types.config import DeliveryPolicy, OnRedelivery, OnSameContent
 
 
 class DeliveryVerdict(StrEnum):

@@ -12,9 +12,9 @@ from datetime import datetime
 from sqlalchemy import insert, literal, select
 from sqlalchemy.orm import Session
 
+from metadata.database.id_chunks import id_chunks
 from metadata.database.models import FileHistory, SourceFile
 
-_IDS_AT_ONCE = 5000  # a statement takes 32,766 values in SQLite, 65,535 in PostgreSQL
 _COLUMNS = ["file_id", "at", "state", "path", "batch_id", "code", "message"]
 
 
@@ -26,7 +26,7 @@ def note(session: Session, row: SourceFile, at: datetime, message: str | None = 
 def note_many(session: Session, file_ids: Sequence[str], at: datetime, message: str | None = None) -> None:
     """The states or paths of these files have changed: one statement for thousands of them."""
     session.flush()
-    for start in range(0, len(file_ids), _IDS_AT_ONCE):
+    for some in id_chunks(file_ids):
         steps = (
             select(
                 SourceFile.id,
@@ -37,7 +37,7 @@ def note_many(session: Session, file_ids: Sequence[str], at: datetime, message: 
                 SourceFile.code,
                 SourceFile.message if message is None else literal(message),
             )
-            .where(SourceFile.id.in_(file_ids[start : start + _IDS_AT_ONCE]))
+            .where(SourceFile.id.in_(some))
             .order_by(SourceFile.id)
         )
         session.execute(insert(FileHistory).from_select(_COLUMNS, steps, include_defaults=False))

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import re
 
+from metadata.files.suffixes_and_codecs import SUFFIXES
+
 LONGEST = 240
 """Characters of a fingerprint's message; what follows is not looked at."""
 
-_FILE = r"\.(?:json|jsonl|ndjson)(?:\.(?:gz|zst))?"
 _WHERE = re.compile(
-    rf"""(?:reading|decoding)[ ](?!the[ ]name).{{1,300}}?{_FILE}:[ ]
+    rf"""(?:reading|decoding)[ ](?!the[ ]name).{{1,300}}?{SUFFIXES}:[ ]
       | record[ ][0-9]+(?:,[ ]field[ ]"[^"]*"(?:[ ]\(JSON[ ]key[ ]"[^"]*"\))?)?:[ ]""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _VARYING = re.compile(
-    r"""
+    rf"""
       (?P<term>  \b (?: RFC[ ]?\d+ | ISO[ ]?8601 | UTF-?\d+ | SHA-?\d+ | base64 | (?:u?int|float)\d+ ) \b )
     | (?P<value> (?<![\w\\]) (?: '(?:[^'\\]|\\.)*'(?!\w) | "(?:[^"\\]|\\.)*" ) )
-    | (?P<file>  (?<![^\s'"`]) [^\s'"`]+\.(?:json|jsonl|ndjson)(?:\.(?:gz|zst))?(?!\w) )
+    | (?P<file>  (?<![^\s'"`]) [^\s'"`]+{SUFFIXES}(?!\w) )
     | (?P<id>    (?<![0-9A-Za-z])
-                 (?: [0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12} | [0-9a-fA-F]{32,} )
+                 (?: [0-9a-fA-F]{{8}}(?:-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}} | [0-9a-fA-F]{{32,}} )
                  (?![0-9A-Za-z]) )
-    | (?P<path>  (?<![\w.)>/]) (?: /[^\s/:;,'"`]+ ){2,} /? )
+    | (?P<path>  (?<![\w.)>/]) (?: /[^\s/:;,'"`]+ ){{2,}} /? )
     | (?P<number> [-+]?\d+ (?: [.,:]\d+ )* (?: [eE][-+]?\d+ )? )
     """,
     re.VERBOSE,

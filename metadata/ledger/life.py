@@ -10,11 +10,10 @@ from pathlib import Path
 from sqlalchemy import or_, select
 
 from metadata.database.engine import Database
+from metadata.database.id_chunks import id_chunks
 from metadata.database.models import Batch, BatchFile, FileHistory, Operation, Reject, SourceFile
 from metadata.database.states import FileState
 from metadata.ledger.file_history import of_file
-
-_IDS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,8 @@ def files_by_id(database: Database, file_ids: Sequence[str]) -> dict[str, Source
     """These files as they are now; ids that the ledger does not have are left out."""
     found: dict[str, SourceFile] = {}
     with database.reading() as session:
-        for start in range(0, len(file_ids), _IDS_AT_ONCE):
-            query = select(SourceFile).where(SourceFile.id.in_(file_ids[start : start + _IDS_AT_ONCE]))
-            found |= {row.id: row for row in session.scalars(query)}
+        for some in id_chunks(file_ids):
+            found |= {row.id: row for row in session.scalars(select(SourceFile).where(SourceFile.id.in_(some)))}
     return found
 
 

@@ -8,7 +8,7 @@ noticed; its rejected records are those of the last micro-batch that it was part
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Select, String, and_, exists, func, litera
 from sqlalchemy.orm import Session
 
 from metadata.database.engine import Database
+from metadata.database.id_chunks import id_chunks
 from metadata.database.models import BatchFile, Reject, SourceFile, UnknownField
 from metadata.database.states import FileState
 from metadata.ledger.fingerprint import LONGEST, normalised
@@ -33,7 +34,6 @@ MOST_FINGERPRINTS = 100
 _Query = Select[*tuple[Any, ...]]
 _MESSAGE = 4 * LONGEST
 _BAD = (FileState.FAILED.value, FileState.ERROR.value)
-_IDS_AT_ONCE = 500
 _NEVER_YET, _LONG_AGO = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
 
 
@@ -227,23 +227,12 @@ class _Asking:
         return ordered, sorted(counts, key=lambda one: (-one.records, one.code, one.field))
 
     def _rejects(self, period: Period) -> _Query:
-        keys = (
-            SourceFile.file_type,
-            Reject.code,
-            Reject.field,
-            _cut(Reject.message, _MESSAGE),
-            SourceFile.prefix,
-        )
+        keys = (SourceFile.file_type, Reject.code, Reject.field, _cut(Reject.message, _MESSAGE), SourceFile.prefix)
         query = _select(*keys, func.count(), func.sum(Reject.records), *_BOUNDS).select_from(SourceFile)
         return self._arrived(query.join(Reject, _OF_ITS_LAST_BATCH), period).group_by(*keys)
 
     def _failures(self, period: Period) -> _Query:
-        keys = (
-            SourceFile.file_type,
-            SourceFile.code,
-            _cut(SourceFile.message, _MESSAGE),
-            SourceFile.prefix,
-        )
+        keys = (SourceFile.file_type, SourceFile.code, _cut(SourceFile.message, _MESSAGE), SourceFile.prefix)
         query = _select(*keys, func.count(), literal_column("0"), *_BOUNDS).select_from(SourceFile).group_by(*keys)
         unexplained = and_(SourceFile.state == FileState.ERROR.value, ~exists().where(_OF_ITS_LAST_BATCH))
         return self._arrived(query, period).where(or_(SourceFile.state == FileState.FAILED.value, unexplained))
@@ -257,7 +246,7 @@ class _Asking:
         ids = sorted({file_id for one in wanted for file_id in one.candidates})
         files: dict[str, SourceFile] = {}
         reasons: dict[tuple[str, str, str], Reject] = {}
-        for some in _in_parts(ids):
+        for some in id_chunks(ids):
             files |= {row.id: row for row in self._session.scalars(select(SourceFile).where(SourceFile.id.in_(some)))}
             query = select(Reject).join(SourceFile, _OF_ITS_LAST_BATCH).where(SourceFile.id.in_(some))
             reasons |= {(row.file_id, row.code, row.field): row for row in self._session.scalars(query)}
@@ -285,11 +274,7 @@ class _Asking:
         )
 
     def delays(self, period: Period) -> list[Delay]:
-        keys = (
-            SourceFile.file_type,
-            _cut(SourceFile.filename_time, 16),
-            _cut(SourceFile.noticed_at, 16),
-        )
+        keys = (SourceFile.file_type, _cut(SourceFile.filename_time, 16), _cut(SourceFile.noticed_at, 16))
         query = _select(*keys, func.count(), func.min(SourceFile.name)).group_by(*keys)
         query = self._arrived(query, period).where(SourceFile.filename_time.is_not(None))
         counted: dict[tuple[str | None, int], tuple[int, str]] = {}
@@ -302,10 +287,7 @@ class _Asking:
         ]
 
     def arrivals(self, period: Period) -> dict[str, list[datetime]]:
-        keys = (
-            SourceFile.file_type,
-            _cut(SourceFile.noticed_at, 15),
-        )  # the minute without its last digit
+        keys = (SourceFile.file_type, _cut(SourceFile.noticed_at, 15))  # the minute without its last digit
         query = _select(*keys).group_by(*keys)
         longer = Period(period.first - timedelta(days=HISTORY_DAYS), period.last)
         found: dict[str, list[datetime]] = {}
@@ -364,10 +346,6 @@ _BOUNDS: tuple[Any, ...] = (
 )
 
 
-def _most_files_first(one: Fingerprint) -> tuple[Any, ...]:
-    return -one.files, -one.records, one.code, one.field_name, one.message, one.file_type or ""
-
-
 def _fingerprint(
     found: dict[tuple[Any, ...], Fingerprint],
     file_type: str | None,
@@ -415,7 +393,3 @@ def _moment(text: str) -> datetime:
 
 def _by_type(entry: tuple[tuple[str | None, int], Any]) -> tuple[str, int]:
     return entry[0][0] or "", entry[0][1]
-
-
-def _in_parts(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))

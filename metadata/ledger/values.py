@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from metadata.database.states import FileState
 
 if TYPE_CHECKING:
     from metadata.database.models import Batch, SourceFile
+
+
+MOST_REASONS = 50  # groups kept of one file; the rest becomes one more
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,24 @@ class RejectReason:
     records: int
     first_record_no: int
     message: str  #: of the first of them
+
+
+def bounded(reasons: Sequence[RejectReason]) -> tuple[RejectReason, ...]:
+    """The most frequent reasons of one file, which come first, and all others as one of the code OTHER."""
+    most, rest = tuple(reasons[:MOST_REASONS]), reasons[MOST_REASONS:]
+    if not rest:
+        return most
+    first = min(rest, key=lambda reason: reason.first_record_no)
+    records = sum(reason.records for reason in rest)
+    return (*most, RejectReason(OTHER, "", records, first.first_record_no, first.message))
+
+
+class RecordKey(NamedTuple):
+    """One rejected record."""
+
+    batch_id: str  #: the micro-batch that rejected it
+    file_id: str
+    record_no: int  #: from 1
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,40 @@ class WaitingTotal:
     files: int
     bytes: int
     oldest: datetime | None  #: when the first of them was claimed
+
+
+class Loaded(Protocol):
+    """What is counted of a loaded file: a row of the ledger has it."""
+
+    @property
+    def rows(self) -> int | None:
+        """Rows that its micro-batch has loaded."""
+        ...
+
+    @property
+    def rejected(self) -> int | None:
+        """Records that its micro-batch has rejected."""
+        ...
+
+    @property
+    def replayed(self) -> int:
+        """Of the rejected: in the type's table by now."""
+        ...
+
+    @property
+    def discarded(self) -> int:
+        """Of the rejected: thrown away."""
+        ...
+
+
+def rows_in_table(file: Loaded) -> int:
+    """How many rows its type's table has of a file while it is loaded: those of its batch, and those replayed since."""
+    return (file.rows or 0) + file.replayed
+
+
+def rows_in_quarantine(file: Loaded) -> int:
+    """How many of its records the quarantine has while it is loaded."""
+    return (file.rejected or 0) - file.replayed - file.discarded
 
 
 @dataclass(frozen=True)

@@ -1,76 +1,111 @@
-"""The rows of operations, of whatever kind: what the ledgers of undo, replay and backfill have in common."""
+"""What the ledgers of undo, replay and backfill have in common: the way from state to state, and the snapshots.
+
+Operations move between the same states as micro-batches do. What each kind does beside is said in its own module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
+from typing import ClassVar, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from metadata.clock import Clock
-from metadata.database.engine import Database
+from metadata.database.legal_steps import get_operation, move_operation
 from metadata.database.models import Operation
-from metadata.database.states import BATCH_MOVES, BatchState
-from metadata.errors import Fatal
-from metadata.ledger.ledger import touch_day
+from metadata.database.states import BatchState
+from metadata.database.store import Store
+from metadata.ledger.summary_days import touch_days
 
 
-class OperationRows:
-    """Operations on the metadata database; each method is one transaction."""
+class RemovedPart(NamedTuple):
+    """What an operation takes out of one table."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self.database = database
-        self.clock = clock
+    removed_paths: Sequence[str]  #: data files that go
+    added_paths: Sequence[str]  #: data files that hold what stays of those
+    rows: int  #: taken out
+    event_days: Iterable[date] = ()
+
+
+class OperationLedger(Store):
+    """Operations of some kinds; a subclass plans and prepares them, and says what else their ends bring along."""
+
+    kinds: ClassVar[tuple[str, ...]]
+
+    def record(
+        self,
+        operation_id: str,
+        *,
+        snapshot_id: int | None,
+        quarantine_snapshot_id: int | None,
+        summary_table: str | None,
+    ) -> None:
+        """Step 5: the snapshots are in their tables, the days that it touched are dirty."""
+        with self.database.writing() as session:
+            row, now = get_operation(session, operation_id), self.clock.now()
+            move_operation(row, BatchState.COMMITTED)
+            row.snapshot_id, row.quarantine_snapshot_id = snapshot_id, quarantine_snapshot_id
+            row.committed_at, row.error = now, None
+            if summary_table is not None:
+                touch_days(session, summary_table, row.file_type, row.event_days or [])
+            self._recorded(session, row, now)
+
+    def settle(self, operation_id: str) -> Operation:
+        """Step 6, at its end: it is over."""
+        with self.database.writing() as session:
+            row = get_operation(session, operation_id)
+            move_operation(row, BatchState.SETTLED)
+            row.settled_at = self.clock.now()
+            self._settled(session, row)
+            return row
 
     def abandon(self, operation_id: str, error: str) -> None:
         """Give up before Prepare: nothing was changed."""
         with self.database.writing() as session:
-            row = operation_of(session, operation_id)
+            row = get_operation(session, operation_id)
             move_operation(row, BatchState.ABANDONED)
             row.error, row.settled_at = error, self.clock.now()
-            self._let_go(session, operation_id)
+            self._abandoned(session, row)
 
     def get(self, operation_id: str) -> Operation:
         """One operation; Fatal when it is not in the books."""
         with self.database.reading() as session:
-            return operation_of(session, operation_id)
+            return get_operation(session, operation_id)
 
-    def _let_go(self, session: Session, operation_id: str) -> None:
-        """What an operation that is given up had reserved is free again."""
+    def unsettled(self) -> list[Operation]:
+        """Those of its kinds that are neither settled nor abandoned, oldest first."""
+        with self.database.reading() as session:
+            return unsettled_among(session, self.kinds)
 
+    def _planned(self, operation_id: str, kind: str, *, file_type: str, table_name: str) -> Operation:
+        """Step 1: a new row."""
+        return Operation(
+            id=operation_id,
+            kind=kind,
+            file_type=file_type,
+            table_name=table_name,
+            state=BatchState.PLANNED.value,
+            file_ids=[],
+            planned_at=self.clock.now(),
+        )
 
-def operation_of(session: Session, operation_id: str) -> Operation:
-    """One operation; Fatal when it is not in the books."""
-    row = session.get(Operation, operation_id)
-    if row is None:
-        raise Fatal(f"looking up operation {operation_id}: it is not in the ledger; was the ledger restored or edited?")
-    return row
+    def _prepared(self, session: Session, operation_id: str) -> Operation:
+        """Step 3: the row, prepared; also when it was before, for after a conflict it is said again."""
+        row = get_operation(session, operation_id)
+        if row.state != BatchState.PREPARED:
+            move_operation(row, BatchState.PREPARED)
+        row.prepared_at = self.clock.now()
+        return row
 
+    def _recorded(self, session: Session, row: Operation, now: datetime) -> None:
+        """What becomes of its files with its commit."""
 
-def record_commit(
-    session: Session,
-    row: Operation,
-    now: datetime,
-    *,
-    snapshot_id: int | None,
-    quarantine_snapshot_id: int | None = None,
-    summary_table: str | None,
-) -> None:
-    """Step 5 of every kind: its snapshots are in their tables, the days that it touched are dirty."""
-    move_operation(row, BatchState.COMMITTED)
-    row.snapshot_id, row.quarantine_snapshot_id = snapshot_id, quarantine_snapshot_id
-    row.committed_at, row.error = now, None
-    if summary_table is not None:
-        for day in row.event_days or []:
-            touch_day(session, summary_table, row.file_type, date.fromisoformat(day))
+    def _settled(self, session: Session, row: Operation) -> None:
+        """What else is over with it."""
 
-
-def move_operation(row: Operation, to: BatchState) -> None:
-    """To a state that may follow the one it is in; else Fatal."""
-    if to not in BATCH_MOVES[BatchState(row.state)]:
-        raise Fatal(f"moving operation {row.id} from {row.state} to {to.value}: not a legal step")
-    row.state = to.value
+    def _abandoned(self, session: Session, row: Operation) -> None:
+        """What it had reserved is free again."""
 
 
 def unsettled_among(session: Session, kinds: Collection[str] = ()) -> list[Operation]:

@@ -8,20 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from metadata.clock import Clock
-from metadata.database.engine import Database
+from metadata.database.id_chunks import id_chunks
+from metadata.database.legal_steps import get_operation
 from metadata.database.models import Operation, SourceFile
 from metadata.database.states import BatchState, FileState
-from metadata.ledger.ledger import touch_day
-from metadata.operations.base import operation_of
+from metadata.database.store import Store
+from metadata.ledger.summary_days import touch_days
+from metadata.ledger.values import RecordKey
 from metadata.operations.replay import KINDS, count_taken
-from metadata.operations.reserved_records import RecordKey, reserve, taken_by
+from metadata.operations.reserved_records import reserve, taken_by
 from metadata.operations.undo import apply_undo
 
 FORMAT = 1
@@ -45,7 +46,6 @@ _COLUMNS = (
 )
 _SNAPSHOTS = ("snapshot_id", "quarantine_snapshot_id")
 _TIMES = ("planned_at", "prepared_at")
-_IDS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -92,23 +92,19 @@ class OperationReceipt:
         ]
 
 
-class OperationLedger:
-    """What receipts of operations need of the ledger. Each method is one transaction."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self.database = database
-        self.clock = clock
+class ReceiptedOperations(Store):
+    """What receipts of operations need of the ledger."""
 
     def receipt(self, operation_id: str, *, is_over: bool) -> OperationReceipt:
         """The receipt of an operation that is prepared or further, as the ledger has it."""
         with self.database.reading() as session:
-            row = operation_of(session, operation_id)
+            row = get_operation(session, operation_id)
             times = {column: getattr(row, column).isoformat() for column in _TIMES}
             operation = {column: getattr(row, column) for column in (*_COLUMNS, *_SNAPSHOTS)} | times
             loads: dict[str, str] = {}
-            for start in range(0, len(row.file_ids) if row.kind == "undo" else 0, _IDS_AT_ONCE):
-                some = SourceFile.id.in_(row.file_ids[start : start + _IDS_AT_ONCE])
-                for file_id, batch_id in session.execute(select(SourceFile.id, SourceFile.batch_id).where(some)):
+            for some in id_chunks(row.file_ids if row.kind == "undo" else []):
+                query = select(SourceFile.id, SourceFile.batch_id).where(SourceFile.id.in_(some))
+                for file_id, batch_id in session.execute(query):
                     loads[file_id] = str(batch_id)
             numbers: dict[tuple[str, str], list[int]] = {}
             for key in taken_by(session, operation_id):
@@ -119,9 +115,8 @@ class OperationLedger:
         """The states of those operations that the ledger has."""
         states: dict[str, BatchState] = {}
         with self.database.reading() as session:
-            for start in range(0, len(operation_ids), _IDS_AT_ONCE):
-                some = Operation.id.in_(operation_ids[start : start + _IDS_AT_ONCE])
-                for each, state in session.execute(select(Operation.id, Operation.state).where(some)):
+            for some in id_chunks(operation_ids):
+                for each, state in session.execute(select(Operation.id, Operation.state).where(Operation.id.in_(some))):
                     states[each] = BatchState(state)
         return states
 
@@ -153,7 +148,8 @@ class OperationLedger:
             else:
                 count_taken(session, row, now)
                 row.state, row.settled_at = BatchState.SETTLED.value, now
-            _touch(session, row, summary_table)
+            if summary_table is not None:
+                touch_days(session, summary_table, row.file_type, row.event_days or [])
 
 
 def _standing(session: Session, keys: Iterable[RecordKey]) -> list[RecordKey]:
@@ -164,9 +160,3 @@ def _standing(session: Session, keys: Iterable[RecordKey]) -> list[RecordKey]:
         file = session.get(SourceFile, file_id)
         loads[file_id] = file.batch_id if file is not None and file.state == FileState.LOADED else None
     return [key for key in wanted if loads[key.file_id] == key.batch_id]
-
-
-def _touch(session: Session, row: Operation, summary_table: str | None) -> None:
-    if summary_table is not None:
-        for day in row.event_days or []:
-            touch_day(session, summary_table, row.file_type, date.fromisoformat(day))

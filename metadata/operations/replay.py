@@ -14,22 +14,25 @@ from typing import Literal
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from metadata.database.id_chunks import id_chunks
 from metadata.database.models import Batch, Operation, ReplayRecord, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.errors import Fatal
 from metadata.ledger.file_history import note_many
-from metadata.operations.base import OperationRows, move_operation, operation_of, record_commit, unsettled_among
-from metadata.operations.reserved_records import RecordKey, by_file, count_of, release, reserve, taken_by
+from metadata.ledger.values import RecordKey
+from metadata.operations.base import OperationLedger, unsettled_among
+from metadata.operations.reserved_records import by_file, count_of, release, reserve, taken_by
 
 ReplayVerb = Literal["replay", "discard"]
 KINDS: tuple[ReplayVerb, ...] = ("replay", "discard")
 
-_IDS_AT_ONCE = 5000
 _DONE = {"replay": "replayed", "discard": "discarded"}
 
 
-class Replays(OperationRows):
+class ReplayLedger(OperationLedger):
     """Replays and discards on the metadata database."""
+
+    kinds = KINDS
 
     # -- the steps ----------------------------------------------------------------------------------------------------
 
@@ -47,22 +50,13 @@ class Replays(OperationRows):
 
         Without any there is no operation. Records of a file that is being loaded, replaced or undone are left alone.
         """
-        now = self.clock.now()
         with self.database.writing() as session:
             loads = _standing(session, {key.file_id for key in keys})
             wanted = [key for key in keys if loads.get(key.file_id) == key.batch_id]
             if not wanted:
                 return []
-            row = Operation(
-                id=operation_id,
-                kind=verb,
-                file_type=file_type,
-                table_name=table_name,
-                state=BatchState.PLANNED.value,
-                file_ids=[],
-                schema_version=schema_version,
-                planned_at=now,
-            )
+            row = self._planned(operation_id, verb, file_type=file_type, table_name=table_name)
+            row.schema_version = schema_version
             session.add(row)
             session.flush()
             reserve(session, operation_id, wanted)
@@ -89,9 +83,7 @@ class Replays(OperationRows):
         be said again, after a conflict.
         """
         with self.database.writing() as session:
-            row = operation_of(session, operation_id)
-            if row.state != BatchState.PREPARED:
-                move_operation(row, BatchState.PREPARED)
+            row = self._prepared(session, operation_id)
             release(session, released)
             taken = count_of(session, operation_id)
             row.added_rows = taken if row.kind == "replay" else 0
@@ -100,46 +92,16 @@ class Replays(OperationRows):
             row.detail = {"quarantine_removed": sorted(removed_paths), "quarantine_added": sorted(kept_paths)}
             row.event_days = sorted(day.isoformat() for day in event_days)
             row.file_ids = sorted(file_id for _, file_id, _ in by_file(session, operation_id))
-            row.prepared_at = self.clock.now()
             return row
 
-    def record(
-        self,
-        operation_id: str,
-        *,
-        snapshot_id: int | None,
-        quarantine_snapshot_id: int | None,
-        summary_table: str | None,
-    ) -> None:
-        """Step 5: the snapshots; the files' records are counted as replayed or discarded, their days are dirty."""
-        with self.database.writing() as session:
-            row, now = operation_of(session, operation_id), self.clock.now()
-            record_commit(
-                session,
-                row,
-                now,
-                snapshot_id=snapshot_id,
-                quarantine_snapshot_id=quarantine_snapshot_id,
-                summary_table=summary_table,
-            )
-            count_taken(session, row, now)
+    def _recorded(self, session: Session, row: Operation, now: datetime) -> None:
+        """The files' records are counted as replayed or discarded."""
+        count_taken(session, row, now)
 
-    def settle(self, operation_id: str) -> None:
-        """Step 6: it is over."""
-        with self.database.writing() as session:
-            row = operation_of(session, operation_id)
-            move_operation(row, BatchState.SETTLED)
-            row.settled_at = self.clock.now()
-
-    def _let_go(self, session: Session, operation_id: str) -> None:
-        session.execute(delete(ReplayRecord).where(ReplayRecord.operation_id == operation_id))
+    def _abandoned(self, session: Session, row: Operation) -> None:
+        session.execute(delete(ReplayRecord).where(ReplayRecord.operation_id == row.id))
 
     # -- reading ------------------------------------------------------------------------------------------------------
-
-    def unsettled(self) -> list[Operation]:
-        """Replays and discards that are neither settled nor abandoned, oldest first."""
-        with self.database.reading() as session:
-            return unsettled_among(session, KINDS)
 
     def taken(self, operation_id: str) -> list[RecordKey]:
         """The records that an operation has, sorted."""
@@ -150,7 +112,7 @@ class Replays(OperationRows):
         """These files by their ids, as they are now."""
         found: dict[str, SourceFile] = {}
         with self.database.reading() as session:
-            for some in _cut(sorted(set(file_ids))):
+            for some in id_chunks(sorted(set(file_ids))):
                 found |= {row.id: row for row in session.scalars(select(SourceFile).where(SourceFile.id.in_(some)))}
         return found
 
@@ -159,7 +121,7 @@ class Replays(OperationRows):
         with self.database.reading() as session:
             loads = _standing(session, set(file_ids))
             tables: dict[str, str] = {}
-            for some in _cut(sorted(set(loads.values()))):
+            for some in id_chunks(sorted(set(loads.values()))):
                 query = select(Batch.id, Batch.table_name).where(Batch.id.in_(some))
                 tables.update((row.id, row.table_name) for row in session.execute(query))
             return {file_id: (batch_id, tables[batch_id]) for file_id, batch_id in loads.items()}
@@ -185,7 +147,7 @@ def _standing(session: Session, file_ids: set[str]) -> dict[str, str]:
     """File id → batch id, of files that are loaded by a settled batch and that no operation is about."""
     busy = {file_id for row in unsettled_among(session) for file_id in row.file_ids}
     found: dict[str, str] = {}
-    for some in _cut(sorted(file_ids - busy)):
+    for some in id_chunks(sorted(file_ids - busy)):
         query = (
             select(SourceFile.id, SourceFile.batch_id)
             .join(Batch, Batch.id == SourceFile.batch_id)
@@ -197,7 +159,3 @@ def _standing(session: Session, file_ids: set[str]) -> dict[str, str]:
         )
         found |= {file_id: str(batch_id) for file_id, batch_id in session.execute(query)}
     return found
-
-
-def _cut(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))

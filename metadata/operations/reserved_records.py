@@ -6,21 +6,14 @@ All functions work within the caller's transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Executable, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from metadata.database.models import ReplayRecord
-
-
-class RecordKey(NamedTuple):
-    """One rejected record."""
-
-    batch_id: str  #: the micro-batch that rejected it
-    file_id: str
-    record_no: int  #: from 1
+from metadata.ledger.values import RecordKey
 
 
 def reserve(session: Session, operation_id: str, keys: Sequence[RecordKey]) -> None:

@@ -6,34 +6,26 @@ in `processors.change.undo`. A replacement's row is written by the ledger itself
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from metadata.database.id_chunks import id_chunks
+from metadata.database.legal_steps import move_file
 from metadata.database.models import Batch, Operation, ReplayRecord, SourceFile
-from metadata.database.states import BatchState, FileState
+from metadata.database.states import FileState
 from metadata.ledger.file_history import note_many
-from metadata.ledger.ledger import _move_file as move_file
 from metadata.ledger.reject_counts import forget_replays
-from metadata.operations.base import OperationRows, move_operation, operation_of, record_commit, unsettled_among
-
-_IDS_AT_ONCE = 5000
+from metadata.operations.base import OperationLedger, RemovedPart, unsettled_among
 
 
-class RemovedPart(NamedTuple):
-    """What an operation takes out of one table."""
+class UndoLedger(OperationLedger):
+    """Undos on the metadata database."""
 
-    removed_paths: Sequence[str]  #: data files that go
-    added_paths: Sequence[str]  #: data files that hold what stays of those
-    rows: int  #: taken out
-    event_days: Iterable[date] = ()
-
-
-class Operations(OperationRows):
-    """Operations on the metadata database."""
+    kinds = ("undo",)
 
     # -- the steps of an undo -----------------------------------------------------------------------------------------
 
@@ -41,16 +33,8 @@ class Operations(OperationRows):
         self, operation_id: str, *, file_type: str, table_name: str, batch_id: str | None, file_ids: Sequence[str]
     ) -> Operation:
         """Step 1: which files' rows are taken out; `batch_id` when they are all that the batch has loaded."""
-        row = Operation(
-            id=operation_id,
-            kind="undo",
-            file_type=file_type,
-            table_name=table_name,
-            state=BatchState.PLANNED.value,
-            batch_id=batch_id,
-            file_ids=list(file_ids),
-            planned_at=self.clock.now(),
-        )
+        row = self._planned(operation_id, "undo", file_type=file_type, table_name=table_name)
+        row.batch_id, row.file_ids = batch_id, list(file_ids)
         with self.database.writing() as session:
             session.add(row)
         return row
@@ -61,9 +45,7 @@ class Operations(OperationRows):
         May be said again, after a conflict; what is None stays as it is on record.
         """
         with self.database.writing() as session:
-            row = operation_of(session, operation_id)
-            if row.state != BatchState.PREPARED:
-                move_operation(row, BatchState.PREPARED)
+            row = self._prepared(session, operation_id)
             if table is not None:
                 row.removed_paths, row.added_paths = sorted(table.removed_paths), sorted(table.added_paths)
                 row.removed_rows = table.rows
@@ -74,48 +56,22 @@ class Operations(OperationRows):
                     "quarantine_removed": sorted(quarantine.removed_paths),
                     "quarantine_added": sorted(quarantine.added_paths),
                 }
-            row.prepared_at = self.clock.now()
 
-    def record(
-        self,
-        operation_id: str,
-        *,
-        snapshot_id: int | None,
-        quarantine_snapshot_id: int | None,
-        summary_table: str | None,
-    ) -> None:
-        """Step 5: the snapshots; the files are undone, what they had replaced is claimed again, their days are dirty.
+    def _recorded(self, session: Session, row: Operation, now: datetime) -> None:
+        """The files are undone, what they had replaced is claimed again, what was replayed of them is forgotten."""
+        apply_undo(session, row, now)
 
-        What was replayed or discarded of them is forgotten with their load.
-        """
-        with self.database.writing() as session:
-            row, now = operation_of(session, operation_id), self.clock.now()
-            record_commit(
-                session,
-                row,
-                now,
-                snapshot_id=snapshot_id,
-                quarantine_snapshot_id=quarantine_snapshot_id,
-                summary_table=summary_table,
-            )
-            apply_undo(session, row, now)
-
-    def settle(self, operation_id: str) -> None:
-        """Step 6, at its end: all files are where they belong."""
-        with self.database.writing() as session:
-            row = operation_of(session, operation_id)
-            move_operation(row, BatchState.SETTLED)
-            row.settled_at = self.clock.now()
-            for file in _replaced_by(session, row.file_ids):
-                if file.state != FileState.REPLACED:
-                    file.replaced_by = None
+    def _settled(self, session: Session, row: Operation) -> None:
+        for file in _replaced_by(session, row.file_ids):
+            if file.state != FileState.REPLACED:
+                file.replaced_by = None
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def unsettled(self, kind: Literal["undo", "replace"] = "undo") -> list[Operation]:
-        """Operations that are neither settled nor abandoned, oldest first; a replacement goes the way of its batch."""
+    def replacing(self) -> list[Operation]:
+        """Replacements that are neither settled nor abandoned, oldest first; each goes the way of its batch."""
         with self.database.reading() as session:
-            return unsettled_among(session, [kind])
+            return unsettled_among(session, ["replace"])
 
     def files(self, operation: Operation) -> list[SourceFile]:
         """The files whose rows the operation takes out."""
@@ -131,7 +87,7 @@ class Operations(OperationRows):
         """The event days of the rows that these files may have: of their micro-batches, and of later replays."""
         days: set[str] = set()
         with self.database.reading() as session:
-            for batch_ids in _cut(sorted({file.batch_id for file in files if file.batch_id is not None})):
+            for batch_ids in id_chunks(sorted({file.batch_id for file in files if file.batch_id is not None})):
                 batches = select(Batch.event_days).where(Batch.id.in_(batch_ids))
                 replays = (
                     select(Operation.event_days)
@@ -181,11 +137,7 @@ def _replaced_by(session: Session, file_ids: Sequence[str]) -> list[SourceFile]:
 
 def _among(session: Session, column: Literal["id", "replaced_by"], values: Sequence[str]) -> list[SourceFile]:
     found: list[SourceFile] = []
-    for some in _cut(values):
+    for some in id_chunks(values):
         wanted = getattr(SourceFile, column).in_(some)
         found += session.scalars(select(SourceFile).where(wanted).order_by(SourceFile.id))
     return found
-
-
-def _cut(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))

@@ -7,8 +7,8 @@ from typing import Any
 
 from metadata.errors import ConfigurationError, UsageError
 from metadata.registry.rows import JSON_COLUMNS, BrokenType, Row, json_or_text, shown_name
-from metadata.types.definition import TypeStatus
 from metadata.types.fault_list import show, unique, unknown_keys
+from metadata.types.file_type import TypeStatus
 from metadata.types.parse_file import TYPES_FILE_KEYS
 
 FORMAT = "lemonade_types"

@@ -10,8 +10,9 @@ from typing import Any
 from metadata.database.models import SchemaVersion
 from metadata.errors import ConfigurationError
 from metadata.registry.versions import definitions
-from metadata.types.definition import Definition, FileType
+from metadata.types.definition import Definition
 from metadata.types.difference import Change, diff, is_new_version, refusals, with_former_names
+from metadata.types.file_type import FileType
 from metadata.types.parse_file import parse_type
 
 UNRECORDED = "not recorded when it was made: somebody changed the type with SQL"

@@ -1,8 +1,7 @@
 """The registry: file types as rows of `table_metadata`, which people may also write with plain SQL.
 
 Every column that is read is hostile text: NULL, no JSON, no UTF-8, a status nobody knows. A row with faults is a
-`BrokenType` and stops only its own type; what is to be done about it (an alert) is the caller's. Rows are read as text
-and written by statements, never loaded as objects, so that a broken time in one cannot stop the others.
+`BrokenType` and stops only its own type; what is to be done about it (an alert) is the caller's.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import LargeBinary, Text, cast, insert, select, type_coerce, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from metadata.clock import Clock, SystemClock
+from metadata.clock import Clock
 from metadata.database.engine import Database
 from metadata.database.models import SchemaVersion, TableMetadata
 from metadata.errors import ConfigurationError, UsageError
@@ -34,7 +33,6 @@ from metadata.registry.rows import (
     RegistrySnapshot,
     Row,
     columns_of,
-    decoded,
     json_or_text,
     merged_file,
     moment_of,
@@ -46,13 +44,13 @@ from metadata.registry.rows import (
     status_of,
     version_of,
 )
-from metadata.settings import Settings
+from metadata.registry.statements import TableRows
 from metadata.types.built_in import BUILT_IN
-from metadata.types.definition import FileType, TypeStatus, table_identifier
 from metadata.types.difference import Change
+from metadata.types.file_type import FileType, TypeStatus, table_identifier
 from metadata.types.parse_file import conflicts, parse_type, storable
 
-__all__ = ["BrokenType", "Registry", "RegistrySnapshot", "get_or_create_table_metadata", "type_name_of"]
+__all__ = ["BrokenType", "Registry", "RegistrySnapshot", "type_name_of"]
 
 _ERROR_LIMIT = 2000
 
@@ -67,18 +65,19 @@ class Registry:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self.clock = clock
+        self._rows = TableRows(clock, as_bytes=database.is_sqlite)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     def read(self) -> RegistrySnapshot:
         """Every type as it is now; a broken row is among `broken` and never raises."""
         with self.database.reading() as session:
-            return snapshot_of(self._rows(session))
+            return snapshot_of(self._rows.read(session))
 
     def get(self, file_type: str) -> FileType:
         """One type. Raises UsageError when there is none of that name, ConfigurationError when its row is broken."""
         with self.database.reading() as session:
-            rows = self._rows(session)
+            rows = self._rows.read(session)
         row_named(rows, file_type)
         snapshot = snapshot_of(rows)
         for broken in snapshot.broken:
@@ -89,7 +88,7 @@ class Registry:
     def describe(self) -> list[dict[str, Any]]:
         """Every row for people: its columns, JSON decoded where it can be, and `faults` of a broken one."""
         with self.database.reading() as session:
-            rows = self._rows(session, drafts=True)
+            rows = self._rows.read(session, drafts=True)
         broken = {each.file_type: list(each.faults) for each in snapshot_of(rows).broken}
         described = []
         for row in rows:
@@ -105,7 +104,7 @@ class Registry:
     def errors(self) -> list[tuple[str, datetime, str]]:
         """The last error of each type that had one: type, when, message."""
         with self.database.reading() as session:
-            rows = self._rows(session)
+            rows = self._rows.read(session)
         return [
             (shown_name(row), moment_of(row["last_error_at"]), row["last_error"]) for row in rows if row["last_error"]
         ]
@@ -149,7 +148,7 @@ class Registry:
         Raises UsageError for a type that is not there or has no schema, ConfigurationError when a row is broken.
         """
         with self.database.reading() as session:
-            rows = self._rows(session)
+            rows = self._rows.read(session)
         chosen = [row_named(rows, name) for name in names] or [row for row in rows if row["schema_definition"]]
         return document_of(chosen, snapshot_of(rows).broken)
 
@@ -164,13 +163,13 @@ class Registry:
         done: list[Update] = []
         try:
             with self.database.writing() as session:
-                before = {each.file_type for each in snapshot_of(self._rows(session)).broken}
+                before = {each.file_type for each in snapshot_of(self._rows.read(session)).broken}
                 for raw, status in types_of(document, operation):
                     update = self._imported(session, operation, raw, status)
                     if not update.faults and update.is_change:
                         self._apply(session, update)
                     done.append(update)
-                faults = {each.file_type: each.faults for each in snapshot_of(self._rows(session)).broken}
+                faults = {each.file_type: each.faults for each in snapshot_of(self._rows.read(session)).broken}
                 done = [replace(each, conflicts=faults.get(each.new.name, ())) for each in done]
                 refused = [f"{each.new.name}: {fault}" for each in done for fault in each.faults]
                 refused += [f"{name}: {fault}" for name in faults.keys() - before for fault in faults[name]]
@@ -196,7 +195,7 @@ class Registry:
         """
         operation = f"activating {file_type}"
         with self.database.writing() as session:
-            rows = self._rows(session, drafts=True)
+            rows = self._rows.read(session, drafts=True)
             row = {**row_named(rows, file_type), "status": TypeStatus.ACTIVE.value}
             if row["schema_definition"] is None:
                 return self._add(session, draft_of(row, raw, operation))
@@ -206,14 +205,14 @@ class Registry:
                 )
             kind = parse_row(row, operation)
             refuse_conflicts(operation, kind, snapshot_of(rows))
-            self._store(session, file_type, {"status": TypeStatus.ACTIVE.value})
+            self._rows.write(session, file_type, {"status": TypeStatus.ACTIVE.value})
             return kind
 
     def disable(self, file_type: str) -> None:
         """Take the type's files no more: new ones are held, those claimed already are loaded. Also for broken rows."""
         with self.database.writing() as session:
-            row_named(self._rows(session), file_type)
-            self._store(session, file_type, {"status": TypeStatus.DISABLED.value})
+            row_named(self._rows.read(session), file_type)
+            self._rows.write(session, file_type, {"status": TypeStatus.DISABLED.value})
 
     def discover(self, prefix: str) -> bool:
         """Make an inactive row for a prefix that no type takes; True when it is new.
@@ -222,12 +221,12 @@ class Registry:
         """
         name = type_name_of(prefix)
         with self.database.writing() as session:
-            if any(row["file_type"] == name for row in self._rows(session)):
+            if any(row["file_type"] == name for row in self._rows.read(session)):
                 return False
             patterns = None
             if prefix and prefix != name and prefix.isprintable():
                 patterns = json.dumps([name, glob.escape(prefix) + "_*"] if glob.has_magic(prefix) else [name, prefix])
-            self._insert(
+            self._rows.insert(
                 session,
                 {
                     "file_type": name,
@@ -252,7 +251,7 @@ class Registry:
     def ensure_built_in(self) -> list[str]:
         """Add the built-in types that have no row; the names of those added. Rows that are there stay as they are."""
         with self.database.writing() as session:
-            known = {row["file_type"] for row in self._rows(session)}
+            known = {row["file_type"] for row in self._rows.read(session)}
             missing = [raw for raw in BUILT_IN if raw["file_type"] not in known]
             return [self._add(session, raw).name for raw in missing]
 
@@ -260,18 +259,18 @@ class Registry:
         """The type if it has a schema, unchanged; else it is registered, without `schema_definition` as inactive."""
         with self.database.writing() as session:
             name, has_schema = raw.get("file_type"), raw.get("schema_definition") is not None
-            row = next((each for each in self._rows(session) if each["file_type"] == name), None)
+            row = next((each for each in self._rows.read(session) if each["file_type"] == name), None)
             if row is not None and (row["schema_definition"] is not None or not has_schema):
                 return parse_row(row, f"reading {name}")
             if has_schema:
                 return self._add(session, raw)
             kind = parse_type(raw, TypeStatus.INACTIVE, 1, f"registering {name}")
-            self._insert(session, {**columns_of(raw, kind), "file_type": kind.name, "status": kind.status.value})
+            self._rows.insert(session, {**columns_of(raw, kind), "file_type": kind.name, "status": kind.status.value})
             return kind
 
     def _planned(self, session: Session, file_type: str, raw: Mapping[str, Any]) -> Update:
         operation = f"updating {file_type}"
-        rows = self._rows(session)
+        rows = self._rows.read(session)
         row = row_named(rows, file_type)
         if row["schema_definition"] is None:
             raise UsageError(f"{operation}: it has no schema yet; use: lemonade types add --file TYPE.json")
@@ -289,7 +288,7 @@ class Registry:
     def _imported(self, session: Session, operation: str, raw: Mapping[str, Any], status: TypeStatus) -> Update:
         """The update that makes a type what a document says."""
         name = raw["file_type"]
-        row = next((each for each in self._rows(session) if each["file_type"] == name), None)
+        row = next((each for each in self._rows.read(session) if each["file_type"] == name), None)
         version = 1 if row is None else version_of(row) or 1
         kind = parse_type(raw, status, version, f"{operation}: {name}")
         old = None
@@ -308,20 +307,22 @@ class Registry:
         """Write a checked update."""
         new, old, now = update.new, update.old, self.clock.now()
         if update.is_new:
-            present = next((row for row in self._rows(session) if row["file_type"] == new.name), None)
+            present = next((row for row in self._rows.read(session) if row["file_type"] == new.name), None)
             return self._register(session, update.raw, new, present)
         values = columns_of(update.raw, new)
         if update.has_new_version:
             recorded = {row.version for row in versions.of_type(session, new.name)}
-            before = next(row for row in self._rows(session) if row["file_type"] == new.name)["schema_definition"]
+            before = next(row for row in self._rows.read(session) if row["file_type"] == new.name)["schema_definition"]
             if old is not None and old.schema_version not in recorded and before is not None:
                 versions.record(session, new.name, old.schema_version, before, [UNRECORDED], now)
             versions.record(session, new.name, new.schema_version, values["schema_definition"], update.words, now)
-        self._store(session, new.name, {**values, "status": new.status.value, "schema_version": new.schema_version})
+        self._rows.write(
+            session, new.name, {**values, "status": new.status.value, "schema_version": new.schema_version}
+        )
         return new
 
     def _add(self, session: Session, raw: Mapping[str, Any]) -> FileType:
-        rows = self._rows(session)
+        rows = self._rows.read(session)
         shown = raw.get("file_type")
         operation = f"registering {shown if isinstance(shown, str) else 'a type'}"
         present = next((row for row in rows if row["file_type"] == shown), None)
@@ -341,72 +342,12 @@ class Registry:
         kind = replace(kind, schema_version=versions.last_number(session, kind.name) + 1)
         values = {**columns_of(raw, kind), "status": kind.status.value, "schema_version": kind.schema_version}
         if present is None:
-            self._insert(session, {"file_type": kind.name, **values})
+            self._rows.insert(session, {"file_type": kind.name, **values})
         else:
-            self._store(session, kind.name, {**values, **dict.fromkeys(DRAFT_COLUMNS)})
+            self._rows.write(session, kind.name, {**values, **dict.fromkeys(DRAFT_COLUMNS)})
         definition, now = values["schema_definition"], self.clock.now()
         versions.record(session, kind.name, kind.schema_version, definition, [], now)
         return kind
-
-    def _rows(self, session: Session, *, drafts: bool = False) -> list[Row]:
-        """Every column of every row as text. SQLite hands out bytes: text that is no UTF-8 would raise on reading.
-
-        Drafts can be long, and this is asked at each scan: without `drafts` they are left out.
-        """
-        names = [name for name in COLUMNS if drafts or name not in DRAFT_COLUMNS]
-        columns = [
-            cast(column, LargeBinary) if self.database.is_sqlite else cast(type_coerce(column, Text), Text)
-            for column in (TableMetadata.__table__.columns[name] for name in names)
-        ]
-        found = session.execute(select(*columns).order_by(TableMetadata.id))
-        return [dict(zip(names, map(decoded, row), strict=True)) for row in found]
-
-    def _insert(self, session: Session, values: Mapping[str, Any]) -> None:
-        now = self.clock.now()
-        session.execute(insert(TableMetadata).values(**values, created_at=now, updated_at=now))
-
-    def _store(self, session: Session, file_type: str, values: Mapping[str, Any]) -> None:
-        """Write a checked change; the errors of before are not its own."""
-        now = self.clock.now()
-        session.execute(
-            update(TableMetadata)
-            .where(TableMetadata.file_type == file_type)
-            .values(**values, last_error=None, last_error_at=None, updated_at=now)
-        )
-
-
-def get_or_create_table_metadata(
-    table_name: str,
-    file_type: str,
-    schema_definition: Mapping[str, Any] | None = None,
-    partition_column: str | None = None,
-    processing_config: Mapping[str, Any] | None = None,
-    description: str | None = None,
-    *,
-    settings: Settings | None = None,
-) -> FileType:
-    """Register a file type from Python, or get it as it is when it has a schema already.
-
-    With a schema the type is active and a running daemon takes its files from its next scan on; without one it is an
-    inactive record. `partition_column` is an older name for `partition_by` of the processing config; both default to
-    the date of the file's name. Makes the database's tables if need be. `settings`: None reads environment and `.env`.
-    Raises ConfigurationError with every fault of the definition.
-    """
-    database = Database((settings or Settings.load()).database_url)
-    try:
-        database.migrate()
-        return Registry(database, SystemClock()).get_or_create(
-            {
-                "table_name": table_name,
-                "file_type": file_type,
-                "schema_definition": schema_definition,
-                "partition_column": partition_column,
-                "processing_config": processing_config,
-                "description": description,
-            }
-        )
-    finally:
-        database.close()
 
 
 def type_name_of(prefix: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from metadata.database.models import TableMetadata
 from metadata.errors import ConfigurationError, UsageError
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, TypeStatus
 from metadata.types.parse_file import TYPES_FILE_KEYS, conflicts, parse_type
 
 JSON_COLUMNS = ("filename_patterns", "schema_definition", "processing_config")

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from metadata.types.definition import Field, FieldType, decimal_digits
+from metadata.types.definition import Field
 from metadata.types.fault_list import is_int, show, show_type
-from metadata.types.json_values import json_text, native, value_fault
+from metadata.types.field_types import FieldType, row_of
+from metadata.types.field_values import native, value_fault
+from metadata.types.json_values import json_text
 
 
 class Constraint(StrEnum):
@@ -26,7 +28,6 @@ class Constraint(StrEnum):
     PATTERN = "pattern"  #: a text in which this regular expression is found; of no text that is too long
 
 
-_ORDERED = ("int", "long", "float", "double", "date", "time", "timestamp")
 _WHAT = {
     Constraint.ENUM: "strings, numbers, dates and times",
     Constraint.MIN: "numbers, dates and times",
@@ -84,9 +85,9 @@ def limits(field: Field) -> list[Limit]:
         if constraint is Constraint.PATTERN:
             bound = re.compile(given)
         elif constraint is Constraint.ENUM:
-            bound = tuple(native(value, str(field.type), field.format) for value in given)
+            bound = tuple(native(value, field.type, field.format) for value in given)
         elif constraint is not Constraint.MAX_LENGTH:
-            bound = native(given, str(field.type), field.format)
+            bound = native(given, field.type, field.format)
         found.append(Limit(constraint, given, bound))
     return found
 
@@ -95,11 +96,12 @@ def broken_limit(value: Any, field: Field) -> str | None:
     """Why a JSON value of the field's type breaks one of its constraints; None when it breaks none."""
     if value is None:
         return None
+    row = row_of(field.type)
     for limit in limits(field):
-        if field.type == "string":
+        if row is not None and row.is_text:
             compared = value if isinstance(value, str) else json_text(value).decode()
         else:
-            compared = native(value, str(field.type), field.format)
+            compared = native(value, field.type, field.format)
         if not limit.takes(compared):
             return limit.reason(value)
     return None
@@ -119,17 +121,19 @@ def check_constraints(
         elif fault := _fault(constraint, given, type_, format_):
             faults.append(f'{where}: "{constraint}" {fault}')
     low, high = raw.get("min"), raw.get("max")
-    if len(faults) == before and low is not None and high is not None:
-        name = str(type_)
-        if native(low, name, format_) > native(high, name, format_):
-            faults.append(f'{where}: "min" {show(low)} is more than "max" {show(high)}; no value could pass')
+    if len(faults) > before or low is None or high is None:
+        return
+    if native(low, type_, format_) > native(high, type_, format_):
+        faults.append(f'{where}: "min" {show(low)} is more than "max" {show(high)}; no value could pass')
 
 
 def _is_for(constraint: Constraint, type_: FieldType) -> bool:
-    ordered = type_ in _ORDERED or decimal_digits(type_) is not None
+    row = row_of(type_)
+    if row is None:
+        return False
     if constraint is Constraint.ENUM:
-        return ordered or type_ == "string"
-    return ordered if constraint in (Constraint.MIN, Constraint.MAX) else type_ == "string"
+        return row.is_ordered or row.is_text
+    return row.is_ordered if constraint in (Constraint.MIN, Constraint.MAX) else row.is_text
 
 
 def _fault(constraint: Constraint, given: Any, type_: FieldType, format_: str | None) -> str | None:

@@ -1,22 +1,17 @@
-"""What a file type is: its fields, names and processing; pure values.
+"""What the records of a type are: their fields, and how they are found; pure values.
 
-`metadata.types.parse_definition` and `metadata.types.parse_config` are the only makers of checked values, and they say
-every fault at once. Types of fields are Iceberg's, written as Iceberg writes them in JSON, and `json` for "any value,
-kept as JSON text".
+`metadata.types.parse_definition` makes them, and says every fault at once.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from metadata.errors import ConfigurationError
-from metadata.ledger.deliveries import DeliveryPolicy, OnRedelivery, OnSameContent
-from metadata.types.fault_list import show
+from metadata.types.field_types import FieldType
 
 DATE_COLUMN = "date"
 LINEAGE = ("_source_file", "_file_id", "_record_no", "_batch_id")
@@ -24,20 +19,10 @@ RESCUED = "_rescued"
 """The columns that every raw table has after its type's own: the date, its lineage, and JSON of what its schema does
 not know; no field may take their names."""
 
-RAW_NAMESPACE = "raw_data"
-
-PLAIN_TYPES = frozenset(
-    {"boolean", "int", "long", "float", "double", "date", "time", "timestamp", "string", "uuid", "binary", "json"}
-)
-DECIMAL = re.compile(r"decimal\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 JSON_KEY = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]*')  # what msgspec's structs can spell
 TYPE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-TRANSFORM = re.compile(r"(day|hour)\(\s*([^()]+?)\s*\)")
-"""How the names of fields and types and the transforms of `partition_by` are written."""
-
-FieldType = str | dict[str, Any]
-"""`"long"`, `"decimal(10,2)"`, …, or a struct, list or map in Iceberg's JSON form without its ids."""
+"""How the names of fields and types are written."""
 
 
 class Unset(Enum):
@@ -49,19 +34,13 @@ class Unset(Enum):
 UNSET: Final = Unset.UNSET
 
 
-class TypeStatus(StrEnum):
-    """Whether files of a type are taken."""
+class CheckedValue(BaseModel):
+    """A value that only the parsers make."""
 
-    INACTIVE = "inactive"  #: known by name only, or not switched on yet; its files are held
-    ACTIVE = "active"  #: its files are claimed and loaded
-    DISABLED = "disabled"  #: an admin switched it off; its files are held
-
-
-class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Field(_Value):
+class Field(CheckedValue):
     """One column of a type and the JSON key that it is read from."""
 
     name: str
@@ -102,7 +81,7 @@ class Field(_Value):
         return not self.nullable and not self.has_default
 
 
-class Definition(_Value):
+class Definition(CheckedValue):
     """The records of a type, as parsed and checked by `metadata.types.parse_definition`."""
 
     fields: tuple[Field, ...]
@@ -120,123 +99,3 @@ class Definition(_Value):
     def required(self) -> tuple[Field, ...]:
         """The fields without which a record is rejected."""
         return tuple(field for field in self.fields if field.required)
-
-
-class UnknownFields(StrEnum):
-    """What becomes of keys that a record has and its schema has not."""
-
-    RESCUE = "rescue"  #: they are kept as JSON in the column `_rescued`
-    IGNORE = "ignore"  #: they are left out
-    REJECT = "reject"  #: the record is rejected
-
-
-class Dedupe(StrEnum):
-    """What makes a record one that is there already."""
-
-    PRIMARY_KEY = "primary_key"  #: its key is in the same batch, or in the partitions that the batch touches
-
-
-class SummaryConfig(_Value):
-    """A daily summary: per key and UTC day of `time`, the last time and the `latest` columns as they were then."""
-
-    table: str
-    key: tuple[str, ...]
-    time: str
-    latest: tuple[str, ...] = ()
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The summary table's columns, in order."""
-        return (*self.key, "day", f"last_{self.time}", *(f"last_{name}" for name in self.latest))
-
-
-class RetryConfig(_Value):
-    """A type's own numbers for attempts at its micro-batches; None follows the table in `metadata.retry_policy`."""
-
-    attempts: int | None = None  #: in all, the first included
-    first_wait_seconds: float | None = None
-    longest_wait_seconds: float | None = None
-
-
-class ProcessingConfig(_Value):
-    """How a type's files become rows; thresholds that are None follow the settings."""
-
-    partition_by: str = DATE_COLUMN  #: date, day(field), hour(field), a field, or none
-    format: str = "iceberg"
-    write_mode: str = "append"
-    summary: SummaryConfig | None = None
-    flush_max_files: int | None = None
-    flush_max_bytes: int | None = None
-    flush_max_age_seconds: int | None = None
-    retry: RetryConfig | None = None
-    on_same_content: OnSameContent = OnSameContent.SKIP
-    on_redelivery: OnRedelivery = OnRedelivery.APPEND
-    unknown_fields: UnknownFields = UnknownFields.RESCUE
-    dedupe: Dedupe | None = None
-    max_rejected_ratio: float = 0.5  #: of a file's records; beyond it the file loads nothing and goes to error/
-    max_rejected_records: int | None = None  #: likewise, a number of records
-
-    @property
-    def deliveries(self) -> DeliveryPolicy:
-        """What becomes of files that were delivered before."""
-        return DeliveryPolicy(self.on_same_content, self.on_redelivery)
-
-    @property
-    def partition(self) -> tuple[Literal["identity", "day", "hour"], str] | None:
-        """The partition's transform and column; None when the table has no partitions."""
-        if self.partition_by == "none":
-            return None
-        match = TRANSFORM.fullmatch(self.partition_by)
-        if match is None:
-            return "identity", self.partition_by
-        return ("day" if match[1] == "day" else "hour"), match[2]
-
-
-@dataclass(frozen=True)
-class FileType:
-    """A row of the registry, checked; `definition` is None for a type that discovery made."""
-
-    name: str
-    table_name: str  #: namespace.table
-    patterns: tuple[str, ...]
-    status: TypeStatus
-    definition: Definition | None
-    schema_version: int
-    config: ProcessingConfig
-    description: str | None = None
-
-
-def file_type_name(text: object) -> str:
-    """The name of a file type; raises ConfigurationError when it cannot be one."""
-    if isinstance(text, str) and TYPE_NAME.fullmatch(text):
-        return text
-    raise ConfigurationError(
-        "reading a file type",
-        [f"file_type {show(text)} must be 1 to 63 of a-z, 0-9 and _, and begin with a letter"],
-    )
-
-
-def table_identifier(text: object) -> str:
-    """`x` and `raw_data.x` both name the table `raw_data.x`; raises ConfigurationError for anything else."""
-    if isinstance(text, str):
-        name = text.removeprefix(f"{RAW_NAMESPACE}.")
-        if TYPE_NAME.fullmatch(name):
-            return f"{RAW_NAMESPACE}.{name}"
-    raise ConfigurationError(
-        "reading a file type",
-        [
-            f"table_name {show(text)} must be 1 to 63 of a-z, 0-9 and _, beginning with a letter; "
-            f"its namespace is always {RAW_NAMESPACE}"
-        ],
-    )
-
-
-def decimal_digits(type_: FieldType) -> tuple[int, int] | None:
-    """Precision and scale of a decimal type; None for other types."""
-    match = DECIMAL.fullmatch(type_) if isinstance(type_, str) else None
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def can_coerce(type_: FieldType) -> bool:
-    """Whether `"coerce": true` means something for a type: strings, numbers, booleans."""
-    return type_ in ("string", "boolean", "int", "long", "float", "double") or decimal_digits(type_) is not None

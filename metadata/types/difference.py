@@ -12,20 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from metadata.types.definition import (
-    UNSET,
-    Definition,
-    Field,
-    FieldType,
-    FileType,
-    ProcessingConfig,
-    SummaryConfig,
-    decimal_digits,
-)
+from metadata.types.config import ProcessingConfig, SummaryConfig
+from metadata.types.definition import UNSET, Definition, Field
+from metadata.types.field_types import PLAIN_TYPES, FieldType, plain_type
+from metadata.types.file_type import FileType
 
 _DECODER_KEYS = ("source", "format", "coerce", "default", "enum", "min", "max", "pattern", "max_length")
 """What only the decoder reads: it says what later records are, the rows that are there stay what they are."""
-_WIDER = {"int": "long", "float": "double"}
 
 
 @dataclass(frozen=True)
@@ -244,19 +237,20 @@ def _type_fault(old: FieldType, new: FieldType) -> str:
         return _nested_fault(old, new)
     if isinstance(old, dict) or isinstance(new, dict):
         return "a column keeps its type; add a field of another name for the other"
-    if _WIDER.get(old) == new:
+    was, wanted = plain_type(old), plain_type(new)
+    if new in was.wider:
         return ""
-    digits, wanted = decimal_digits(old), decimal_digits(new)
-    if digits and wanted:
-        if digits[1] != wanted[1]:
+    if was.digits and wanted.digits:
+        if was.digits[1] != wanted.digits[1]:
             return "a decimal keeps its number of decimals, for rows that are there would have to be written again"
-        return "" if wanted[0] > digits[0] else _NARROWER
-    if _WIDER.get(new) == old:
+        return "" if wanted.digits[0] > was.digits[0] else _NARROWER
+    if old in wanted.wider:
         return _NARROWER
-    if old in ("int", "long") and new in ("float", "double"):
+    if was.is_whole and wanted.decoded is float:
         return "Iceberg turns no whole numbers into floating-point ones; add a field of another name for the other"
+    widened = ", ".join(f"{name} → {' or '.join(row.wider)}" for name, row in PLAIN_TYPES.items() if row.wider)
     return (
-        "a column keeps its type, but for int → long, float → double and a decimal of more digits; "
+        f"a column keeps its type, but for {widened} and a decimal of more digits; "
         "add a field of another name for the other"
     )
 

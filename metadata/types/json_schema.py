@@ -10,8 +10,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from metadata.ledger.deliveries import OnRedelivery, OnSameContent
-from metadata.types.definition import DECIMAL, NAME, PLAIN_TYPES, TRANSFORM, TYPE_NAME, Dedupe, UnknownFields
+from metadata.types.config import TRANSFORM, Dedupe, OnRedelivery, OnSameContent, UnknownFields
+from metadata.types.definition import NAME, TYPE_NAME
+from metadata.types.field_types import DECIMAL_NAME, PLAIN_TYPES, map_keys
 from metadata.types.json_values import EPOCH_MICROSECONDS
 
 _Schema = dict[str, Any]
@@ -116,7 +117,7 @@ def _type() -> _Schema:
     return {
         "anyOf": [
             {"enum": sorted(PLAIN_TYPES)},
-            {"type": "string", "pattern": _whole(DECIMAL.pattern)},
+            {"type": "string", "pattern": _whole(DECIMAL_NAME.pattern)},
             _ref("list"),
             _ref("map"),
             _ref("struct"),
@@ -136,7 +137,7 @@ def _list() -> _Schema:
 def _map() -> _Schema:
     return {
         "type": {"const": "map"},
-        "key": {"enum": ["string", "int", "long"]},
+        "key": {"enum": map_keys()},
         "key-id": {"type": "integer"},
         "value": _ref("type"),
         "value-id": {"type": "integer"},

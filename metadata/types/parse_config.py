@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from metadata.errors import ConfigurationError
-from metadata.ledger.deliveries import OnRedelivery, OnSameContent
-from metadata.types.definition import (
-    DATE_COLUMN,
+from metadata.types.config import (
     TRANSFORM,
-    TYPE_NAME,
     Dedupe,
-    Definition,
+    OnRedelivery,
+    OnSameContent,
     ProcessingConfig,
     RetryConfig,
     SummaryConfig,
     UnknownFields,
 )
+from metadata.types.definition import DATE_COLUMN, TYPE_NAME, Definition
 from metadata.types.fault_list import is_int, name_list, one_of, show, show_type, unique, unknown_keys
+from metadata.types.field_types import PLAIN_TYPES, row_of
 
 
 def parse_config(raw: object, partition_column: str | None, definition: Definition) -> ProcessingConfig:
@@ -88,12 +88,15 @@ def _partition_by(raw: object, column: object, definition: Definition, faults: l
             f"the fields are {_names(definition)}"
         )
         return DATE_COLUMN
-    allowed = {"day": ("date", "timestamp"), "hour": ("timestamp",)}.get(match[1] if match else "")
-    if allowed is not None and type_ not in allowed:
+    row, transform = row_of(type_), match[1] if match else "identity"
+    if row is not None and transform in row.partitions:
+        return f"{transform}({name})" if match else name
+    if match:
+        allowed = [other for other, each in PLAIN_TYPES.items() if transform in each.partitions]
         faults.append(f'partition_by {show(text)}: field "{name}" is {show_type(type_)}, not a {" or ".join(allowed)}')
-    elif isinstance(type_, dict) or type_ in ("json", "binary", "float", "double"):
+    else:
         faults.append(f'partition_by {show(text)}: {show_type(type_)} (field "{name}") cannot divide a table')
-    return f"{match[1]}({name})" if match else name
+    return DATE_COLUMN
 
 
 def _summary(raw: object, definition: Definition, faults: list[str]) -> SummaryConfig | None:

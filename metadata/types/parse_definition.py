@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from metadata.errors import ConfigurationError
 from metadata.types.constraints import broken_limit, check_constraints
-from metadata.types.definition import DATE_COLUMN, JSON_KEY, LINEAGE, NAME, RESCUED, Definition, Field, can_coerce
+from metadata.types.definition import DATE_COLUMN, JSON_KEY, LINEAGE, NAME, RESCUED, Definition, Field
 from metadata.types.fault_list import name_list, show, show_type, unique, unknown_keys
-from metadata.types.field_types import parse_type
-from metadata.types.json_values import value_fault
+from metadata.types.field_types import row_of
+from metadata.types.field_values import value_fault
+from metadata.types.parse_field_type import parse_field_type
 
 
 def parse_definition(raw: object) -> Definition:
@@ -74,13 +75,13 @@ def _parse_field(raw: object, number: int, faults: list[str]) -> Field | None:
     if isinstance(raw.get("source"), str) and not JSON_KEY.fullmatch(raw["source"]):
         faults.append(f'{where}: "source" must be a key without quotes, backslashes and control characters')
     _check_former_names(raw.get("renamed_from"), where, faults)
-    type_ = parse_type(raw.get("type"), where, faults)
+    type_ = parse_field_type(raw.get("type"), where, faults)
     given_format = raw.get("format")
     if given_format is not None and given_format not in ("epoch_s", "epoch_ms"):
         faults.append(f'{where}: "format" must be "epoch_s" or "epoch_ms", not {show(given_format)}')
     elif given_format is not None and type_ not in ("timestamp", None):
         faults.append(f'{where}: "format" is for timestamps, this field is {show_type(type_)}')
-    if raw.get("coerce") is True and type_ is not None and not can_coerce(type_):
+    if raw.get("coerce") is True and type_ is not None and not ((row := row_of(type_)) and row.is_coercible):
         faults.append(f'{where}: "coerce" is for strings, numbers and booleans, this field is {show_type(type_)}')
     if type_ is not None:
         epoch = given_format if type_ == "timestamp" and given_format in ("epoch_s", "epoch_ms") else None

@@ -9,15 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metadata.errors import ConfigurationError
-from metadata.types.definition import (
-    Definition,
-    Field,
-    FileType,
-    ProcessingConfig,
-    TypeStatus,
-    file_type_name,
-    table_identifier,
-)
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import Definition, Field
+from metadata.types.file_type import FileType, TypeStatus, file_type_name, table_identifier
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 

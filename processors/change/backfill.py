@@ -17,41 +17,30 @@ planned → abandoned; prepared → its snapshot is in the table → go on from 
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, BooleanExpression, NotNull
-from pyiceberg.io.pyarrow import ArrowScan
-from pyiceberg.table import FileScanTask, Table, WriteTask
-
-from metadata.clock import Clock
 from metadata.database.models import Operation
-from metadata.database.states import BatchState
-from metadata.errors import Fatal, LemonadeError, TypeStopped
+from metadata.errors import TypeStopped
 from metadata.ids import new_id
 from metadata.logs import Event, get_logger
-from metadata.operations.backfill import Backfills
-from metadata.operations.undo import RemovedPart
-from metadata.types.definition import RESCUED, Definition, Field, FileType
-from processors.decode.decoder import Decoder
-from processors.lake.lake import Lake, TableHandle
-from processors.rewrite.rewriter import FEW_BYTES, Rest, Rewriter, bins, days_in, partition_of, write_data_files
+from metadata.operations.backfill import BackfillLedger
+from metadata.operations.base import RemovedPart
+from metadata.outage import Outage
+from metadata.types.file_type import FileType
+from processors.change.base import OperationSteps
+from processors.change.rescued_values import RescuedIntoFields, has_rescued
+from processors.lake.lake import Lake
+from processors.rewrite.rewrite_task import RewriteResult
+from processors.rewrite.rewriter import Rest, Rewriter
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
 
-    from processors.spark.spark_runner import Runner
-
 log = get_logger()
-
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass
@@ -69,138 +58,78 @@ class BackfillResult:
     days: list[str] = field(default_factory=list)  #: UTC days that are to be summarised again
 
 
-@dataclass(frozen=True)
-class BackfillTask:
-    """Data files that may hold rescued values of these fields."""
-
-    handle: TableHandle
-    fields: tuple[Field, ...]
-    write_id: str  #: new for each try: no name is written twice
-    number: int
-    files: tuple[FileScanTask, ...]
-    time_field: str | None
-
-
-@dataclass(frozen=True)
-class Filled:
-    """One data file; `written` is None when no value of it found its place."""
-
-    path: str
-    rows: int
-    values: Mapping[str, int]
-    left: Mapping[str, int]
-    days: frozenset[date]
-    written: DataFile | None
-
-
-class _RescuedRows(NamedTuple):
-    """What takes the values' place: of each field its rows and their values, of each row what is rescued still."""
-
-    values: dict[str, tuple[list[int], pa.Array]]
-    rescued: dict[int, str | None]
-    left: Counter[str]
-
-
-class Backfill:
+class Backfill(OperationSteps[BackfillLedger, BackfillResult]):
     """Runs the protocol."""
 
-    def __init__(
-        self, backfills: Backfills, lake: Lake, rewriter: Rewriter, runner: Callable[[], Runner], clock: Clock
-    ) -> None:
-        self.backfills = backfills
-        self.lake = lake
-        self.rewriter = rewriter
-        self.runner = runner
-        self.clock = clock
+    def __init__(self, operations: BackfillLedger, lake: Lake, rewriter: Rewriter, outage: Outage) -> None:
+        super().__init__(operations, lake, rewriter, outage, receipts=None)
 
     def fill(self, kind: FileType) -> BackfillResult:
         """Take what was rescued of a type's rows into its columns.
 
-        Raises TypeStopped when its table does not fit its schema or others kept winning, WorldFault when something is
-        away; after Prepare the next start, or the next backfill, goes on.
+        Raises TypeStopped when its table does not fit its schema or others kept winning, and whatever else keeps it
+        from being prepared. After Prepare it waits while the world is away; when it drains meanwhile (WorldFault), the
+        next start goes on, or the next backfill.
         """
         # 1. Plan
         operation_id = new_id(self.clock)
-        self.backfills.plan(
-            operation_id, file_type=kind.name, table_name=kind.table_name, schema_version=kind.schema_version
+        self.outage.wait_out(
+            self.operations.plan,
+            operation_id,
+            file_type=kind.name,
+            table_name=kind.table_name,
+            schema_version=kind.schema_version,
         )
         # 2. Write
-        try:
+        with self._or_abandon(operation_id):
             filled = self._write(kind)
-        except LemonadeError as error:
-            self.backfills.abandon(operation_id, error.message)
-            raise
-        return self._go_on(operation_id, kind, filled)
+        return self._prepare_and_go_on(operation_id, kind, filled)
 
-    def resume(self, operation: Operation, kind: FileType | None) -> BackfillResult:
-        """Walk an unsettled backfill of an earlier process to its end, from the step it had reached."""
-        if operation.state == BatchState.PLANNED:
-            self.backfills.abandon(operation.id, "the process ended before Prepare")
-            return _result(self.backfills.get(operation.id))
-        if operation.state == BatchState.COMMITTED:
+    def _go_on(self, operation: Operation, kind: FileType | None) -> BackfillResult:
+        if self.landed(operation):
+            self._record(operation.id, kind)
             return self._settle(operation.id)
-        snapshot_id = self.landed(operation)
-        if snapshot_id is not None:
-            return self._finish(operation.id, kind, snapshot_id)
         if kind is None:
             raise TypeStopped(
                 f"going on with backfill {operation.id}: {operation.file_type} is not in the registry (any more); "
                 "bring its row back",
                 code="type_missing",
             )
-        return self._go_on(operation.id, kind, self._write(kind))
-
-    def landed(self, operation: Operation) -> int | None:
-        """The snapshot of a prepared backfill if it is in the table."""
-        return self.lake.operation_landed(operation.table_name, operation.id)
+        return self._prepare_and_go_on(operation.id, kind, self._write(kind))
 
     # -- steps 2 to 4 -------------------------------------------------------------------------------------------------
 
-    def _write(self, kind: FileType) -> list[tuple[DataFile, Filled]]:
+    def _write(self, kind: FileType) -> list[tuple[DataFile, RewriteResult]]:
         """Data files of the table as it is now, and what becomes of each; not those without a value that is wanted."""
         if self.lake.table(kind.table_name) is None or kind.definition is None:
             return []
         table = self.lake.ensure_type_table(kind)
-        files = self.lake.files_of(table, _is_rescued())
+        files = self.lake.files_of(table, has_rescued())
         if not files:
             return []
         there = {task.file.file_path: task.file for task in files}
-        return [(there[each.path], each) for each in self._rewrite(table, kind, kind.definition, files)]
+        change = RescuedIntoFields(kind.definition.fields)
+        results = self.rewriter.rewrite(table, change, files, kind.time_field, f"backfill {kind.name}")
+        return [(there[each.path], each) for each in results]
 
-    def _rewrite(
-        self, table: Table, kind: FileType, definition: Definition, files: Sequence[FileScanTask]
-    ) -> list[Filled]:
-        handle, write_id = self.lake.handle(table), new_id(self.clock)
-        time_field = kind.config.summary.time if kind.config.summary else None
-        if sum(task.file.file_size_in_bytes for task in files) <= FEW_BYTES:  # little is not worth the start of Spark
-            with self.lake.reading(kind.table_name):
-                return backfill(BackfillTask(handle, definition.fields, write_id, 0, tuple(files), time_field))
-        runner = self.runner()
-        tasks = [
-            BackfillTask(handle, definition.fields, write_id, number, tuple(some), time_field)
-            for number, some in enumerate(bins(files, runner.parallelism))
-        ]
-        return [each for found in runner.run(backfill, tasks, label=f"backfill {kind.name}") for each in found]
-
-    def _go_on(self, operation_id: str, kind: FileType, filled: Sequence[tuple[DataFile, Filled]]) -> BackfillResult:
-        def again() -> Rest:
-            return self._prepare(operation_id, kind, self._write(kind))
-
+    def _prepare_and_go_on(
+        self, operation_id: str, kind: FileType, filled: Sequence[tuple[DataFile, RewriteResult]]
+    ) -> BackfillResult:
         # 3. Prepare
         rest = self._prepare(operation_id, kind, filled)
         # 4. Commit
-        snapshot_id = self.rewriter.commit(
-            kind.table_name,
-            "backfill",
-            operation_id,
-            rest=rest,
-            again=again,
-            properties={"lemonade.file-type": kind.name},
-            kind=kind,
-        )
-        return self._finish(operation_id, kind, snapshot_id)
+        operation = self.outage.wait_out(self.operations.get, operation_id)
+        again = partial(self._prepare_again, operation_id, kind)
+        self._commit(kind.table_name, operation, kind, rest, again)
+        # 5. Record
+        self._record(operation_id, kind)
+        return self._settle(operation_id)
 
-    def _prepare(self, operation_id: str, kind: FileType, filled: Sequence[tuple[DataFile, Filled]]) -> Rest:
+    def _prepare_again(self, operation_id: str, kind: FileType) -> Rest:
+        """After a conflict with another writer."""
+        return self._prepare(operation_id, kind, self._write(kind))
+
+    def _prepare(self, operation_id: str, kind: FileType, filled: Sequence[tuple[DataFile, RewriteResult]]) -> Rest:
         changed = [(old, each, each.written) for old, each in filled if each.written is not None]
         rest = Rest(
             [old for old, _, _ in changed],
@@ -211,9 +140,10 @@ class Backfill:
         values: Counter[str] = Counter()
         left: Counter[str] = Counter()
         for _, each in filled:
-            values.update(each.values)
-            left.update(each.left)
-        self.backfills.prepare(
+            values.update(each.counts["values"])
+            left.update(each.counts["left"])
+        self.outage.wait_out(
+            self.operations.prepare,
             operation_id,
             RemovedPart(
                 [each.file_path for each in rest.removed],
@@ -225,18 +155,11 @@ class Backfill:
         )
         return rest
 
-    # -- steps 5 and 6 ------------------------------------------------------------------------------------------------
-
-    def _finish(self, operation_id: str, kind: FileType | None, snapshot_id: int | None) -> BackfillResult:
-        # 5. Record
-        summary = kind.config.summary if kind else None
-        table = f"summary.{summary.table}" if summary else None
-        self.backfills.record(operation_id, snapshot_id=snapshot_id, summary_table=table)
-        return self._settle(operation_id)
+    # -- step 6 -------------------------------------------------------------------------------------------------------
 
     def _settle(self, operation_id: str) -> BackfillResult:
         # 6. Settle
-        result = _result(self.backfills.settle(operation_id))
+        result = self._result(self._close(operation_id))
         log.info(
             Event.BACKFILL_SETTLED,
             operation_id=operation_id,
@@ -250,152 +173,21 @@ class Backfill:
         )
         return result
 
-
-def _result(operation: Operation) -> BackfillResult:
-    detail: dict[str, Any] = operation.detail or {}
-    return BackfillResult(
-        operation_id=operation.id,
-        file_type=operation.file_type,
-        table_name=operation.table_name,
-        state=operation.state,
-        rows=detail.get("rows", 0),
-        values=detail.get("values", {}),
-        left=detail.get("left", {}),
-        snapshot_id=operation.snapshot_id,
-        days=list(operation.event_days or []),
-    )
+    def _result(self, operation: Operation) -> BackfillResult:
+        detail: dict[str, Any] = operation.detail or {}
+        return BackfillResult(
+            operation_id=operation.id,
+            file_type=operation.file_type,
+            table_name=operation.table_name,
+            state=operation.state,
+            rows=detail.get("rows", 0),
+            values=detail.get("values", {}),
+            left=detail.get("left", {}),
+            snapshot_id=operation.snapshot_id,
+            days=list(operation.event_days or []),
+        )
 
 
 def _is_summarised(kind: FileType, values: Mapping[str, int]) -> bool:
     summary = kind.config.summary
     return summary is not None and not values.keys().isdisjoint((*summary.key, summary.time, *summary.latest))
-
-
-# -- in a worker ------------------------------------------------------------------------------------------------------
-
-
-def backfill(task: BackfillTask) -> list[Filled]:
-    """Each data file that has rescued keys of these fields, written again with the values that fit in their columns."""
-    metadata, io = task.handle.open()
-    schema = metadata.schema()
-    names = [each.name for each in task.fields]
-    few = ArrowScan(metadata, io, schema.select(RESCUED, *names), AlwaysTrue())
-    whole = ArrowScan(metadata, io, schema, AlwaysTrue())
-    done: list[Filled] = []
-    for number, file in enumerate(task.files):
-        found = _find(few.to_table([file]), task.fields)
-        values = {name: len(rows) for name, (rows, _) in found.values.items()}
-        if not values:
-            if found.left:
-                done.append(Filled(file.file.file_path, 0, {}, found.left, frozenset(), None))
-            continue
-        before = whole.to_table([file])
-        rows = _filled(before, found)
-        write = WriteTask(
-            write_uuid=uuid.UUID(task.write_id),
-            task_id=task.number * 10**6 + number,
-            schema=schema,
-            record_batches=rows.to_batches(),
-            partition_key=partition_of(file.file, metadata),
-        )
-        (written,) = write_data_files(io, metadata, write, task.handle.name)
-        if written.record_count != len(before):
-            raise Fatal(
-                f"backfilling {file.file.file_path}: it has {len(before)} rows, but the new data file's footer counts "
-                f"{written.record_count}; nothing was committed, report this as a bug"
-            )
-        changed = rows.take(pa.array(sorted(found.rescued), pa.int64()))
-        days = frozenset(days_in(changed, task.time_field))
-        done.append(Filled(file.file.file_path, len(changed), values, found.left, days, written))
-    return done
-
-
-def rescued_values(lake: Lake, table_name: str, key: str, most: int) -> list[bytes]:
-    """At most so many of the values that are rescued under a key, as JSON; those of the newest data files first."""
-    table = lake.table(table_name)
-    found: list[bytes] = []
-    if table is None or RESCUED not in table.schema().column_names:
-        return found
-    scan = ArrowScan(table.metadata, table.io, table.schema().select(RESCUED), AlwaysTrue())
-    files = lake.files_of(table, _is_rescued())
-    with lake.reading(table_name):
-        # Their names end in the id of their batch or operation, which begins with its time.
-        for file in sorted(files, key=lambda task: task.file.file_path.rsplit("-", 5)[-5:], reverse=True):
-            for _, rescued in _rescued(scan.to_table([file])):
-                if key in rescued:
-                    found.append(bytes(rescued[key]))
-                    if len(found) >= most:
-                        return found
-    return found
-
-
-def _is_rescued() -> BooleanExpression:
-    """Finds the data files with rows that have something rescued."""
-    return NotNull(RESCUED)  # type: ignore[call-arg,arg-type] # pydantic hides its own __init__
-
-
-def _rescued(rows: pa.Table) -> Iterator[tuple[int, dict[str, msgspec.Raw]]]:
-    """Of each row that has something rescued: its number, and what it is."""
-    column = rows[RESCUED].combine_chunks()
-    for number in pc.indices_nonzero(column.is_valid()).to_pylist():
-        try:
-            yield number, _object.decode(column[number].as_py())
-        except msgspec.MsgspecError:  # somebody else wrote it
-            continue
-
-
-def _find(rows: pa.Table, fields: Sequence[Field]) -> _RescuedRows:
-    """The rescued values that fit a field whose column is null in their row."""
-    by_key = {each.key: each for each in fields}
-    nulls = {each.name: rows[each.name].combine_chunks().is_null() for each in fields}
-    wanted: dict[str, list[tuple[int, msgspec.Raw]]] = {}
-    kept: dict[int, dict[str, msgspec.Raw]] = {}
-    for number, rescued in _rescued(rows):
-        for key in rescued.keys() & by_key.keys():
-            if nulls[by_key[key].name][number].as_py():
-                wanted.setdefault(key, []).append((number, rescued[key]))
-                kept[number] = rescued
-    found = _RescuedRows({}, {}, Counter())
-    for key, candidates in sorted(wanted.items()):
-        name = by_key[key].name
-        good, values = _decoded(by_key[key], [value for _, value in candidates])
-        if len(good) < len(candidates):
-            found.left[name] += len(candidates) - len(good)
-        if not good:
-            continue
-        numbers = [candidates[at][0] for at in good]
-        found.values[name] = (numbers, values)
-        for number in numbers:
-            del kept[number][key]
-            found.rescued[number] = None
-    for number in found.rescued:
-        found.rescued[number] = msgspec.json.encode(kept[number]).decode() if kept[number] else None
-    return found
-
-
-def _decoded(wanted: Field, values: Sequence[msgspec.Raw]) -> tuple[list[int], pa.Array]:
-    """Which of the values a new record could have, and what they are in its column."""
-    decoder = Decoder(Definition(fields=(wanted,)), ())
-    records = [msgspec.json.encode({wanted.key: value}) for value in values]
-    decoded = decoder.decode_records(records)
-    return list(decoded.good), decoded.columns[0]
-
-
-def _filled(rows: pa.Table, found: _RescuedRows) -> pa.Table:
-    """The rows with the values in their place."""
-    for name, (numbers, values) in found.values.items():
-        rows = _replaced(rows, name, numbers, values)
-    texts = pa.array(list(found.rescued.values()), pa.string())
-    return _replaced(rows, RESCUED, list(found.rescued), texts)
-
-
-def _replaced(rows: pa.Table, name: str, numbers: list[int], values: pa.Array) -> pa.Table:
-    """A column with other values in some rows; of any type, so by position and not by mask."""
-    column = rows[name].combine_chunks()
-    if values.type != column.type:
-        values = values.cast(column.type)
-    places = list(range(len(column)))
-    for at, number in enumerate(numbers):
-        places[number] = len(column) + at
-    both = pa.chunked_array([column, values])
-    return rows.set_column(rows.column_names.index(name), name, both.take(pa.array(places, pa.int64())))

@@ -29,11 +29,11 @@ from pyiceberg.expressions import (
 from pyiceberg.io.pyarrow import ArrowScan
 
 from metadata.errors import UsageError
-from metadata.operations.reserved_records import RecordKey
+from metadata.ledger.values import RecordKey
 from metadata.types.definition import DATE_COLUMN, LINEAGE
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE
-from processors.rewrite.rewriter import KeyedRows
+from processors.rewrite.which_rows import KeyedRows
 
 NAME, FILE, NUMBER, BATCH = LINEAGE
 LISTED = ("file_type", "code", "field", "message", "raw_bytes", "schema_version", "rejected_at", DATE_COLUMN, *LINEAGE)

@@ -16,13 +16,15 @@ import numpy as np
 import pyarrow as pa
 
 from metadata.reject_codes import RejectCode
-from metadata.types.definition import Field, decimal_digits
+from metadata.types.definition import Field
+from metadata.types.field_types import plain_type, row_of
 from metadata.types.json_values import fit_decimal
-from processors.decode.columns import FAULTS, ColumnError, Columns, column_code
+from processors.decode.column_builders import FAULTS, ColumnError
+from processors.decode.columns import Columns
 
-_CHUNK = 64  # records: faults that the column does not name are looked for in so many at a time
+CHUNK = 64  # records: faults that the column does not name are looked for in so many at a time
 _PASSES = 8  # over all records, each of which finds a kind of fault
-_TYPICAL = 50  # values of one kind that the column refused, after which it is not asked about the others
+TYPICAL = 50  # values of one kind that the column refused, after which it is not asked about the others
 
 
 class Fault(NamedTuple):
@@ -101,7 +103,7 @@ class _Search:
         typical: dict[Hashable, Exception] = {}
         for row, index in named.items():
             kind = self._kind(error, index)
-            if kind is not None and self._confirmed[kind] >= _TYPICAL and kind in typical:
+            if kind is not None and self._confirmed[kind] >= TYPICAL and kind in typical:
                 told = typical[kind] if error.reason_of is None else ColumnError(error.code, error.reason_of(row))
                 self.faults[index] = told
                 continue
@@ -115,18 +117,18 @@ class _Search:
 
     def _kind(self, error: ColumnError, index: int) -> Hashable:
         """What all values of one kind have in common is their fault's code; None when that cannot be told."""
-        if isinstance(self._field.type, dict):
+        row = row_of(self._field.type)
+        if row is None:
             return None  # what is named there are values inside of values
         if error.code in (RejectCode.NULL_NOT_ALLOWED, RejectCode.CONSTRAINT_FAILED):
             return error.code
-        digits = decimal_digits(self._field.type)
-        if digits:
+        if row.digits:
             try:
-                fit_decimal(self._value_of(self._records[index]), *digits)
+                fit_decimal(self._value_of(self._records[index]), *row.digits)
             except (ValueError, OverflowError) as fault:
                 return str(fault)
             return None
-        return None if self._field.coerce and self._field.type != "string" else error.code
+        return None if self._field.coerce and not row.is_text else error.code
 
     def _halve(self, indexes: Sequence[int]) -> None:
         """Build ever fewer until each value at fault stands alone."""
@@ -135,7 +137,7 @@ class _Search:
         if len(indexes) == 1:
             self.faults[indexes[0]] = built
             return
-        size = _CHUNK if len(indexes) > _CHUNK else -(-len(indexes) // 2)
+        size = CHUNK if len(indexes) > CHUNK else -(-len(indexes) // 2)
         for start in range(0, len(indexes), size):
             self._halve(indexes[start : start + size])
 
@@ -155,8 +157,9 @@ def _reason(field: Field, error: Exception) -> tuple[str, str]:
     if isinstance(error, msgspec.DecodeError | UnicodeError):
         return RejectCode.BAD_TEXT, bad_text(error)
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    kind = field.type["type"] if isinstance(field.type, dict) else field.type
-    return column_code(field.type), f"Expected `{kind}`: {reason}"
+    if isinstance(field.type, dict):
+        return RejectCode.OUT_OF_RANGE, f"Expected `{field.type['type']}`: {reason}"
+    return plain_type(field.type).refused_as, f"Expected `{field.type}`: {reason}"
 
 
 def bad_text(error: Exception) -> str:

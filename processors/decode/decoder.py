@@ -8,118 +8,31 @@ and of a column that Arrow refused, the values that are at fault are looked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import compress, repeat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from metadata.errors import FileRefused
-from metadata.ledger.values import RejectReason, UnknownKey
 from metadata.reject_codes import RejectCode
-from metadata.types.definition import Definition, UnknownFields
+from metadata.types.config import UnknownFields
+from metadata.types.definition import Definition
 from processors.decode.column_faults import Fault, TooLarge, sound_columns
 from processors.decode.columns import Columns
-from processors.decode.file_rejects import NO_LIMITS, Rejected, RejectLimits, Rejects
+from processors.decode.decompress import text_of
+from processors.decode.file_rejects import NO_LIMITS, RejectLimits, Rejects
+from processors.decode.known_keys import KnownKeys
 from processors.decode.records import DecodedStructs, RecordReader
-
-if TYPE_CHECKING:
-    from processors.decode.known_keys import KnownKeys
+from processors.decode.results import DecodedGroup, DecodedRecords, FileResult, RecordColumns
 
 BATCH_ROWS = 50_000
 BATCH_BYTES = 64 * 1024 * 1024
-_PIECE = 4 * 1024 * 1024
-_BOM = b"\xef\xbb\xbf"
 _DEFAULT_LIMITS = RejectLimits()
 
 _Numbers = npt.NDArray[np.int64]
-
-
-@dataclass
-class DecodedFiles:
-    """One file: the columns of its good records in definition order, and its bad records."""
-
-    columns: list[pa.Array]
-    rescued: pa.Array | None  #: strings, a JSON object or null a record; None: all null
-    record_nos: Sequence[int]  #: of the good records
-    records: int  #: good and bad
-    rejected: list[Rejected]
-
-
-@dataclass
-class FileResult:
-    """What `decode_many` made of one file; its good records are in the batches, unless it is refused or over_limit.
-
-    `rejected` holds every rejected record of a file whose good ones are loaded. Of a file that is `over_limit` it holds
-    only the first of each code and field, without `raw`: count with `rejected_count` and `reasons`.
-    """
-
-    records: int = 0  #: good and bad
-    rejected: list[Rejected] = field(default_factory=list)
-    rejected_count: int = 0  #: of all rejected records, also those that `rejected` leaves out
-    reasons: tuple[RejectReason, ...] = ()  #: of all rejected records, most frequent first
-    refused: FileRefused | None = None
-    over_limit: bool = False  #: more records are rejected than the type allows: none is loaded
-    unknown: tuple[UnknownKey, ...] = ()  #: keys that the schema has not, most frequent first
-
-    @property
-    def rows(self) -> int:
-        """How many rows of the batches are this file's."""
-        return 0 if self.refused or self.over_limit else self.records - self.rejected_count
-
-    @property
-    def clean(self) -> bool:
-        """Whether every record is good."""
-        return self.refused is None and not self.rejected
-
-
-@dataclass
-class RecordColumns:
-    """Columns of about 50,000 records in definition order, and whose records they are.
-
-    `runs` are (index of the file, its first record's number, count), in the order of the rows.
-    """
-
-    columns: list[pa.Array]
-    runs: list[tuple[int, int, int]]
-    rescued: pa.Array | None = None  #: strings, a JSON object or null a record; None: all null
-
-    @property
-    def rows(self) -> int:
-        """How many records the columns hold."""
-        return sum(count for _, _, count in self.runs)
-
-    def per_file(self, values: Sequence[str]) -> pa.Array:
-        """A string column that repeats `values[file]` for each of the file's records."""
-        files, _, counts = zip(*self.runs, strict=True)
-        chosen = pa.array([values[file] for file in files], pa.string())
-        return chosen.take(pa.array(np.repeat(np.arange(len(files)), counts)))
-
-    def record_nos(self) -> pa.Array:
-        """The number of each record in its file, from 1, as a long column."""
-        _, firsts, counts = (np.array(part, np.int64) for part in zip(*self.runs, strict=True))
-        before = np.cumsum(counts) - counts  # rows of the runs before
-        return pa.array(np.arange(counts.sum()) + np.repeat(firsts - before, counts), pa.int64())
-
-
-@dataclass
-class DecodedGroup:
-    """What `decode_many` returns: a result a file, in the order given, and the columns of their good records."""
-
-    files: list[FileResult] = field(default_factory=list)
-    batches: list[RecordColumns] = field(default_factory=list)
-
-
-@dataclass
-class DecodedRecords:
-    """What `decode_records` returns: columns of the good records, in definition order, and the rejected ones."""
-
-    columns: list[pa.Array]
-    rescued: pa.Array | None  #: strings, a JSON object or null a record; None: all null
-    good: list[int]  #: whose rows these are: indexes of the records that were given
-    rejected: list[Rejected]  #: their `record_no` is their index + 1
 
 
 @dataclass
@@ -127,6 +40,7 @@ class _File:
     """A file that was read and whose columns are not built yet."""
 
     index: int
+    name: str
     data: bytes
     lines: bool
     records: DecodedStructs
@@ -179,28 +93,18 @@ class Decoder:
         self._reader = RecordReader(definition, keys, unknown_fields)
         self._columns = Columns(definition)
 
-    def decode(self, data: bytes | memoryview, lines: bool) -> DecodedFiles:
-        """One file's bytes, decompressed, whatever the limits; `lines` says whether it is JSON lines.
-
-        Raises FileRefused: `empty`, `malformed` or `wrong_shape`.
-        """
-        file = self._read(0, data, lines, NO_LIMITS)
-        columns, rescued, rows = self._whole(file)
-        rejected = file.rejects.rejected()
-        return DecodedFiles(columns, rescued, rows.numbers.tolist(), len(rows.numbers) + len(rejected), rejected)
-
     def decode_records(self, raws: Sequence[bytes]) -> DecodedRecords:
         """Single records, each as it stood in a file: every one is judged as it would be there.
 
         Their columns must fit in memory, and none exceed 2 GiB.
         """
         rejects = Rejects(NO_LIMITS, len(raws))
-        file = _File(0, b"", False, self._reader.read_each(raws, rejects), rejects, raws)
+        file = _File(0, "", b"", False, self._reader.read_each(raws, rejects), rejects, raws)
         columns, rescued, rows = self._whole(file)
         return DecodedRecords(columns, rescued, (rows.numbers - 1).tolist(), rejects.rejected())
 
-    def decode_many(self, files: Iterable[tuple[bytes, bool]]) -> DecodedGroup:
-        """Many files, each as (bytes, whether JSON lines); the way to decode everything that goes into one partition.
+    def decode_many(self, files: Iterable[tuple[str, bytes, bool]]) -> DecodedGroup:
+        """Many files, each as (name, bytes, whether JSON lines): the way to decode what goes into one partition.
 
         The files are taken one after another, so an iterator keeps few of them in memory. The good records of a file
         are in the batches, unless it is refused or holds more rejected ones than the limits allow; its `FileResult`
@@ -209,10 +113,10 @@ class Decoder:
         group = DecodedGroup()
         pending: list[_File] = []
         rows = size = 0
-        for index, (data, lines) in enumerate(files):
+        for index, (name, data, lines) in enumerate(files):
             group.files.append(FileResult())
             try:
-                file = self._read(index, data, lines, self._limits)
+                file = self._read(index, name, data, lines)
             except FileRefused as refused:
                 group.files[index].refused = refused
                 continue
@@ -224,14 +128,14 @@ class Decoder:
         self._flush(group, pending)
         return group
 
-    def _read(self, index: int, given: bytes | memoryview, lines: bool, limits: RejectLimits) -> _File:
-        data = _text(given)
+    def _read(self, index: int, name: str, given: bytes, lines: bool) -> _File:
+        data, limits = text_of(given), self._limits
         records = self._reader.read(data, lines)
         if records is not None:
-            return _File(index, data, lines, records, Rejects(limits, len(records.structs)))
+            return _File(index, name, data, lines, records, Rejects(limits, len(records.structs)))
         raws = self._reader.split(data, lines)
         rejects = Rejects(limits, len(raws))
-        return _File(index, data, lines, self._reader.read_each(raws, rejects), rejects, raws)
+        return _File(index, name, data, lines, self._reader.read_each(raws, rejects), rejects, raws)
 
     def _flush(self, group: DecodedGroup, files: list[_File]) -> None:
         """Columns and results of these files."""
@@ -270,7 +174,7 @@ class Decoder:
                 kept[part][row] = False
                 self._reject(files, built[part][2], {row: known.fault(built[part][0], row, where)})
             if not file.rejects.over_limit:
-                known.add(look.new, file.index)
+                known.add(look.new, file.name)
         return [
             ([column.filter(pa.array(mask)) for column in columns], _filtered(rescued, mask), rows.chosen(mask))
             for (columns, rescued, rows), mask in zip(built, kept, strict=True)
@@ -329,38 +233,6 @@ class Decoder:
             if file.raws is None:
                 file.raws = self._reader.split(file.data, file.lines)
             file.rejects.add(number, *fault, file.raws[number - 1])
-
-
-def decompress(data: bytes, compression: str | None, limit: int) -> bytes:
-    """The bytes inside `gz` (also of several members) or `zst`; what is not compressed is given back as it is.
-
-    Raises FileRefused: `unreadable` when it is broken or cut short, `too_large` beyond `limit` bytes.
-    """
-    if compression is None:
-        content = data
-    else:
-        codec = {"gz": "gzip", "zst": "zstd"}[compression]
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            with pa.CompressedInputStream(pa.BufferReader(data), codec) as stream:
-                while size <= limit and (piece := stream.read(_PIECE)):
-                    pieces.append(piece)
-                    size += len(piece)
-        except OSError as error:
-            raise FileRefused(f"its {codec} compression is broken: {error}", code="unreadable") from error
-        content = b"".join(pieces)
-    if len(content) > limit:
-        raise FileRefused(f"it holds more than {limit} bytes; raise MAX_FILE_BYTES or split it", code="too_large")
-    return content
-
-
-def _text(data: bytes | memoryview) -> bytes:
-    """The file's text without a byte-order mark; FileRefused `empty` when nothing is there."""
-    text = bytes(data).removeprefix(_BOM)
-    if not text or text.isspace():
-        raise FileRefused("it is empty", code="empty")
-    return text
 
 
 def _rows(files: Sequence[_File]) -> _Rows:

@@ -10,6 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from metadata.errors import FileRefused
+from metadata.files.suffixes_and_codecs import CODECS, FORMS
 from metadata.types.definition import JSON_KEY, Definition
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -19,7 +20,7 @@ _ESCAPES = re.compile(
     rb"\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 _BLANK = b" \t\r\n"
-_PACKED = {b"\x1f\x8b": ("gzip", ".json.gz"), b"\x28\xb5\x2f\xfd": ("zstd", ".json.zst")}
+_LINES = next(form for form in FORMS if form.lines)
 
 _any_value = msgspec.json.Decoder(msgspec.Raw)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -187,14 +188,13 @@ def _malformed(data: bytes, error: Exception) -> FileRefused:
     reason = str(error).removeprefix("JSON is malformed: ")
     hint = ""
     if "trailing characters" in reason:
-        hint = '; several documents in one file are JSON lines: name it ".jsonl"'
+        hint = f'; several documents in one file are JSON lines: name it ".{_LINES.suffix}"'
     elif "truncated" in reason:
         reason = f"it ends in the middle of a value (byte {len(data)})"
     elif data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:2]:
         hint = "; it looks like UTF-16, JSON is UTF-8"
-    elif data[:4] in _PACKED or data[:2] in _PACKED:
-        kind, ending = _PACKED.get(data[:4]) or _PACKED[data[:2]]
-        hint = f'; it looks like {kind}: name it "{ending}"'
+    elif codec := next((each for each in CODECS if data.startswith(each.magic)), None):
+        hint = f'; it looks like {codec.name}: name it ".json.{codec.suffix}"'
     return FileRefused(f"it is no JSON: {reason}{hint}", code="malformed")
 
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from metadata.ledger.values import UnknownKey
-from metadata.types.definition import Definition, FieldType
+from metadata.types.definition import Definition
+from metadata.types.field_types import FieldType
 
 _KEYS_REPORTED = 100
 _KEYS_COUNTED = 1000  # a hostile file has another key in each record

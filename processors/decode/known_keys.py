@@ -1,8 +1,8 @@
 """Which records have a primary key that is there already, for types with `"dedupe": "primary_key"`.
 
-A key is there when a row of the table has it, in the partitions that the batch touches (`Decoding` plans which data
-files those are, `known_keys` reads their key columns and nothing else), or a record before it in the batch: by order of
-the files, then of the records. So one task takes all files of a batch. A key with a null in it is never there already.
+A key is there when a row of the table has it, in the partitions that the batch touches
+(`processors.load.existing_keys` reads those), or a record before it in the batch: by order of the files, then of the
+records. So one task takes all files of a batch. A key with a null in it is never there already.
 
 In memory is a digest of each of those keys: about 100 bytes a key, however long it is.
 """
@@ -11,30 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import AlwaysTrue, In
-from pyiceberg.io.pyarrow import ArrowScan
 
 from metadata.reject_codes import RejectCode
-from metadata.types.definition import DATE_COLUMN, LINEAGE, Definition, ProcessingConfig
+from metadata.types.definition import LINEAGE, Definition
 from processors.decode.column_faults import Fault
 from processors.decode.schema import arrow_type
 
-if TYPE_CHECKING:
-    from datetime import date
-
-    from pyiceberg.expressions import BooleanExpression
-    from pyiceberg.io import FileIO
-    from pyiceberg.table import FileScanTask
-    from pyiceberg.table.metadata import TableMetadata
-
-    from processors.load.load_task import SourceInput
-    from processors.rewrite.rewriter import Rows
-
-_SOURCE, _FILE, _NUMBER, _BATCH = LINEAGE
+_SOURCE = LINEAGE[0]
 _VALUE_CHARACTERS = 60  # of a key's value, in a message
 
 Key = bytes
@@ -59,15 +46,10 @@ class KnownKeys:
         ]
         self._known: dict[Key, int] = {}
         self._sources: list[str] = []
-        self._group: Sequence[SourceInput] = ()
 
     def keys(self, columns: Sequence[pa.Array]) -> list[Key | None]:
         """Of each record, from the definition's columns; None: a part of its key is null."""
         return _digests([columns[position] for position, _, _ in self._columns])
-
-    def begin(self, group: Sequence[SourceInput]) -> None:
-        """The files that `add` means by their places from now on; the list may grow meanwhile."""
-        self._group = group
 
     def look(self, keys: Sequence[Key | None], numbers: Sequence[int]) -> Look:
         """Judge the keys of one file's records, in their order; `numbers` are theirs in the file."""
@@ -82,9 +64,9 @@ class KnownKeys:
                 there[position] = first[key]
         return Look(there, set(first))
 
-    def add(self, keys: Iterable[Key], file: int) -> None:
-        """These are there from now on, from the group's file at that place."""
-        self._sources.append(self._group[file].name if file < len(self._group) else "")
+    def add(self, keys: Iterable[Key], name: str) -> None:
+        """These are there from now on, from the file of that name."""
+        self._sources.append(name)
         self._known |= dict.fromkeys(keys, len(self._sources) - 1)
 
     def learn(self, rows: pa.Table) -> None:
@@ -109,37 +91,6 @@ class KnownKeys:
     def columns(self) -> tuple[str, ...]:
         """What `learn` needs of the table, and what tells the rows of single loads from others."""
         return (*self.names, *LINEAGE)
-
-
-def existing_filter(config: ProcessingConfig, days: Iterable[date]) -> BooleanExpression:
-    """The rows of the partitions that files of these days (of the times in their names) are loaded into.
-
-    Only of a table by `date` those are known before the records are: of any other, every row is.
-    """
-    if config.partition != ("identity", DATE_COLUMN):
-        return AlwaysTrue()
-    return In(DATE_COLUMN, {day.isoformat() for day in days})  # type: ignore[call-arg,arg-type] # pydantic hides it
-
-
-def known_keys(
-    definition: Definition,
-    metadata: TableMetadata,
-    io: FileIO,
-    tasks: Iterable[FileScanTask],
-    but: Rows | None = None,
-) -> KnownKeys:
-    """The keys in these data files, one read at a time; `but` are rows that are about to be taken out.
-
-    None are known of a table that has not got all columns of the key yet.
-    """
-    known = KnownKeys(definition)
-    if not {*known.names} <= {*metadata.schema().column_names}:
-        return known
-    scan = ArrowScan(metadata, io, metadata.schema().select(*known.columns), AlwaysTrue())
-    for task in tasks:
-        rows = scan.to_table([task])
-        known.learn(rows if but is None else rows.filter(pc.invert(but.mask(rows))))
-    return known
 
 
 def _plain(kind: Any) -> Any:

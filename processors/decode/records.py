@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from metadata.reject_codes import RejectCode
-from metadata.types.definition import Definition, UnknownFields
+from metadata.types.config import UnknownFields
+from metadata.types.definition import Definition
 from processors.decode.column_faults import bad_text
 from processors.decode.document import BROKEN, Content, first_fault
 from processors.decode.extra_keys import Extra, Extras, LearnedKeys, UnknownKeys, rescued_json
@@ -18,7 +19,7 @@ from processors.decode.file_rejects import Rejects
 from processors.decode.msgspec_messages import Reasons
 from processors.decode.schema import decoder_type
 
-_FIRST_LESSON = 32  # records that went the slow way for an unknown key; the next lesson comes after four times as many
+FIRST_LESSON = 32  # records that went the slow way for an unknown key; the next lesson comes after four times as many
 _SAMPLE = 64  # records before, whose unknown keys are counted
 _COMMON = 4  # a key that one in so many of them has is common
 _LEARNED = 16  # keys at most that are decoded beside the known ones
@@ -49,7 +50,7 @@ class RecordReader:
         self._extras = Extras(definition)
         known = decoder_type(definition)
         self._lenient = msgspec.json.Decoder(known)
-        self._rescues, self._next_lesson = 0, _FIRST_LESSON
+        self._rescues, self._next_lesson = 0, FIRST_LESSON
         self._strict_type = known
         if unknown_fields is not UnknownFields.IGNORE:
             self._strict_type = decoder_type(definition, forbid_unknown_fields=True)

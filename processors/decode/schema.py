@@ -6,94 +6,25 @@ promise, and a schema in which every column is optional can grow.
 
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
 import pyarrow as pa
+import pyiceberg.types
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
 from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform, Transform
-from pyiceberg.types import (
-    BinaryType,
-    BooleanType,
-    DateType,
-    DecimalType,
-    DoubleType,
-    FloatType,
-    IcebergType,
-    IntegerType,
-    ListType,
-    LongType,
-    MapType,
-    NestedField,
-    StringType,
-    StructType,
-    TimestamptzType,
-    TimeType,
-    UUIDType,
-)
+from pyiceberg.types import DateType, IcebergType, ListType, LongType, MapType, NestedField, StringType, StructType
 
-from metadata.types.definition import (
-    DATE_COLUMN,
-    LINEAGE,
-    RESCUED,
-    Definition,
-    Field,
-    FieldType,
-    ProcessingConfig,
-    decimal_digits,
-)
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, Field
+from metadata.types.field_types import FieldType, plain_type, row_of
 from metadata.types.json_values import EPOCH_MICROSECONDS, EPOCH_RANGE, json_text
 
 NULL = b"null"
 """What a column of raw JSON holds where its key is missing."""
-
-_PLAIN_ICEBERG: dict[str, IcebergType] = {
-    "boolean": BooleanType(),
-    "int": IntegerType(),
-    "long": LongType(),
-    "float": FloatType(),
-    "double": DoubleType(),
-    "date": DateType(),
-    "time": TimeType(),
-    "timestamp": TimestamptzType(),
-    "string": StringType(),
-    "uuid": UUIDType(),
-    "binary": BinaryType(),
-    "json": StringType(),
-}
-_PLAIN_ARROW: dict[str, pa.DataType] = {
-    "boolean": pa.bool_(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "date": pa.date32(),
-    "time": pa.time64("us"),
-    "timestamp": pa.timestamp("us", tz="UTC"),
-    "string": pa.string(),
-    "uuid": pa.uuid(),
-    "binary": pa.binary(),
-    "json": pa.string(),
-}
-_PLAIN_JSON: dict[str, Any] = {
-    "boolean": bool,
-    "int": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
-    "long": Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
-    "float": float,
-    "double": float,
-    "date": date,
-    "time": str,  # parsed a column at a time, as timestamps are: msgspec would round 23:59:59.9999999 to midnight
-    "timestamp": str,  # parsed a column at a time: six times as fast as one datetime object each
-    "string": str,
-    "uuid": UUID,
-    "binary": bytes,
-    "json": msgspec.Raw,
-}
 
 
 def iceberg_schema(definition: Definition) -> Schema:
@@ -166,7 +97,8 @@ def decoder_type(definition: Definition, *, forbid_unknown_fields: bool = False)
 
 def is_raw(field: Field) -> bool:
     """Whether a field is decoded as raw JSON."""
-    return field.type == "json" or (field.coerce and field.type == "string")
+    row = row_of(field.type)
+    return row is not None and (row.is_raw or (field.coerce and row.is_text))
 
 
 def arrow_type(type_: FieldType) -> pa.DataType:
@@ -179,8 +111,8 @@ def arrow_type(type_: FieldType) -> pa.DataType:
                 return pa.map_(arrow_type(type_["key"]), pa.field("value", arrow_type(type_["value"])))
             case _:
                 return pa.struct([(inner["name"], arrow_type(inner["type"])) for inner in type_["fields"]])
-    digits = decimal_digits(type_)
-    return pa.decimal128(*digits) if digits else _PLAIN_ARROW[type_]
+    make, *arguments = plain_type(type_).arrow
+    return getattr(pa, str(make))(*arguments)
 
 
 def _iceberg_type(type_: FieldType) -> IcebergType:
@@ -210,8 +142,9 @@ def _iceberg_type(type_: FieldType) -> IcebergType:
                         for number, inner in enumerate(type_["fields"], start=1)
                     )
                 )
-    digits = decimal_digits(type_)
-    return DecimalType(*digits) if digits else _PLAIN_ICEBERG[type_]
+    make, *arguments = plain_type(type_).iceberg
+    made: IcebergType = getattr(pyiceberg.types, str(make))(*arguments)
+    return made
 
 
 def _field_parts(field: Field, forbid: bool) -> tuple[Any, Any]:
@@ -252,12 +185,18 @@ def json_type(type_: FieldType, forbid: bool = False) -> Any:
                 return _struct(
                     "Nested", [(inner["name"], *_inner_parts(inner, forbid)) for inner in type_["fields"]], forbid
                 )
-    return Decimal if decimal_digits(type_) else _PLAIN_JSON[type_]
+    return plain_type(type_).decoded
 
 
 def _inner_parts(inner: dict[str, Any], forbid: bool) -> tuple[Any, Any]:
-    missing: Any = msgspec.NODEFAULT if inner["required"] else NULL if inner["type"] == "json" else None
+    missing: Any = msgspec.NODEFAULT if inner["required"] else missing_of(inner["type"])
     return _nullable(inner["type"], inner["required"], forbid), missing
+
+
+def missing_of(type_: FieldType) -> bytes | None:
+    """What stands for a key that is missing inside of a struct."""
+    row = row_of(type_)
+    return NULL if row is not None and row.is_raw else None
 
 
 def _nullable(type_: FieldType, required: bool, forbid: bool) -> Any:

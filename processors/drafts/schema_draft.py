@@ -16,13 +16,16 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from metadata.types.definition import DATE_COLUMN, Definition, UnknownFields
+from metadata.types.config import UnknownFields
+from metadata.types.definition import DATE_COLUMN, Definition
 from metadata.types.parse_definition import parse_definition
 from processors.decode.decoder import Decoder
 from processors.decode.document import BROKEN
 from processors.drafts.column_names import column_names
-from processors.drafts.sample import Sample, key_fits, keys_of
-from processors.drafts.value_types import Budget, Seen, TypeChoice, choose, plainer, words_of
+from processors.drafts.record_places import key_fits
+from processors.drafts.sample import Sample, keys_of
+from processors.drafts.seen_values import Budget, SeenValues
+from processors.drafts.value_types import TypeChoice, choose, plainer, words_of
 
 MAX_FIELDS = 300
 """Fields of a draft; keys beyond them go where unknown fields go."""
@@ -57,7 +60,7 @@ class _Column:
     """A key of the records on its way to a field."""
 
     key: str
-    seen: Seen = field(default_factory=Seen)
+    seen: SeenValues = field(default_factory=SeenValues)
     samples: list[str] = field(default_factory=list)
     name: str = ""
     choice: TypeChoice = field(default_factory=lambda: TypeChoice("json"))

@@ -5,7 +5,6 @@ The partition of a table by `date` is known before a row is looked at; other par
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
@@ -16,20 +15,24 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.io import FileIO
 from pyiceberg.io.pyarrow import write_file
 from pyiceberg.manifest import DataFile
-from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey
+from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey, PartitionSpec
+from pyiceberg.schema import Schema
 from pyiceberg.table import WriteTask
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.transforms import DayTransform, HourTransform, IdentityTransform
 
-from metadata.errors import Fatal, WorldFault
-from metadata.files.os_errors import world_code
+from metadata.errors import Fatal
+from metadata.files.digest import digest_of
+from metadata.files.os_errors import waited_out
 from metadata.types.definition import DATE_COLUMN
-from processors.lake.lake import TableHandle
+from processors.lake.handle import TableHandle
 
 _MIB = 1024 * 1024
-_DATA_FILE_BYTES = 128 * _MIB  # of Arrow columns, which are 10 to 20 MB of Parquet
-_PENDING_BYTES = 256 * _MIB  # of Arrow columns waiting, of all partitions
+DATA_FILE_BYTES = 128 * _MIB  # of Arrow columns, which are 10 to 20 MB of Parquet
+PENDING_BYTES = 256 * _MIB  # of Arrow columns waiting, of all partitions
 _PATH_PART_BYTES = 200
 
 
@@ -48,42 +51,40 @@ class _Pending:
     size: int = 0
 
 
+class TaskName(NamedTuple):
+    """Which try of which task writes; its data files carry it, so that no name is written twice."""
+
+    batch_id: str  #: or an operation's
+    attempt: int  #: from 1
+    task: int
+
+
 class Output:
     """Gathers rows by partition and writes them: one data file a partition, more only when it grows large.
 
-    `columns` are those of the rows that come; what only the table has becomes null. Data files are named by batch,
-    attempt, task and number, so that no name is written twice.
+    `columns` are those of the rows that come; what only the table has becomes null.
     """
 
     def __init__(
-        self,
-        handle: TableHandle,
-        columns: Sequence[str],
-        *,
-        batch_id: str,
-        attempt: int,
-        task: int,
-        pending_bytes: int | None = None,
+        self, handle: TableHandle, columns: Sequence[str], task: TaskName, *, pending_bytes: int | None = None
     ) -> None:
         self._name = handle.name
-        self._batch_id = uuid.UUID(batch_id)
-        self._try = (attempt * 10**5 + task) * 10**8
-        self._pending_bytes = _PENDING_BYTES if pending_bytes is None else pending_bytes
+        self._task = task
+        self._pending_bytes = PENDING_BYTES if pending_bytes is None else pending_bytes
         self._metadata, self._io = handle.open()
-        self._schema, self._spec = self._metadata.schema(), self._metadata.spec()
-        self._rows_schema = self._schema.select(*columns)
-        self._field: PartitionField | None = next(iter(self._spec.fields), None)
-        self._source = None if self._field is None else self._schema.find_column_name(self._field.source_id)
+        schema = self._metadata.schema()
+        self._rows_schema = schema.select(*columns)
+        self._partitions = _Partitions(schema, self._metadata.spec())
         self._pending: dict[Hashable, _Pending] = {}
         self._written: list[DataFile] = []
 
     def add(self, day: date, batch: pa.RecordBatch) -> None:
         """Take rows of files of one day. WorldFault when what is full cannot be written."""
-        for value, part in self._parts(day, batch):
+        for value, part in self._partitions.parts(day, batch):
             pending = self._pending.setdefault(value, _Pending())
             pending.batches.append(part)
             pending.size += part.nbytes
-            if pending.size >= _DATA_FILE_BYTES:
+            if pending.size >= DATA_FILE_BYTES:
                 self._write(value)
         if sum(pending.size for pending in self._pending.values()) >= self._pending_bytes:
             self.finish()
@@ -100,7 +101,33 @@ class Output:
             with suppress(OSError):
                 self._io.delete(written.file_path)
 
-    def _parts(self, day: date, batch: pa.RecordBatch) -> Iterator[_Part]:
+    def _write(self, value: Hashable) -> None:
+        pending = self._pending.pop(value)
+        # Attempt, task and number as one integer of fixed places: the name of a data file is written once, ever.
+        task_id = (self._task.attempt * 10**5 + self._task.task) * 10**8 + len(self._written)
+        batch_id, key = uuid.UUID(self._task.batch_id), self._partitions.key(value)
+        task = WriteTask(batch_id, task_id, self._rows_schema, pending.batches, partition_key=key)
+        self._written += write_data_files(self._io, self._metadata, task, self._name)
+
+
+def write_data_files(io: FileIO, metadata: TableMetadata, task: WriteTask, name: str) -> list[DataFile]:
+    """Rows of one partition as data files of table `name`; WorldFault when the warehouse does not take them."""
+    cure = "check the warehouse's disk for space and rights, or the network"
+    with waited_out(f"writing data files of {name}", cure, code="warehouse_away"):
+        return list(write_file(io, metadata, iter([task])))
+
+
+class _Partitions:
+    """How a table's rows are divided: by one of its columns, or not at all."""
+
+    def __init__(self, schema: Schema, spec: PartitionSpec) -> None:
+        self._schema = schema
+        self._spec = spec
+        self._field: PartitionField | None = next(iter(spec.fields), None)
+        self._source = None if self._field is None else schema.find_column_name(self._field.source_id)
+
+    def parts(self, day: date, batch: pa.RecordBatch) -> Iterator[_Part]:
+        """The rows of one day's files, by partition."""
         if self._field is None or self._source is None:
             yield _Part(None, batch)
         elif self._source == DATE_COLUMN:
@@ -108,20 +135,11 @@ class Output:
         else:
             yield from _split(batch, _partition_values(batch.column(self._source), self._field))
 
-    def _write(self, value: Hashable) -> None:
-        pending = self._pending.pop(value)
-        # Attempt, task and number as one integer of fixed places: the name of a data file is written once, ever.
-        task_id = self._try + len(self._written)
-        key = PathKey([PartitionFieldValue(self._field, value)], self._spec, self._schema) if self._field else None
-        task = WriteTask(self._batch_id, task_id, self._rows_schema, pending.batches, partition_key=key)
-        try:
-            self._written += write_file(self._io, self._metadata, iter([task]))
-        except OSError as error:
-            raise WorldFault(
-                f"writing data files of {self._name}: {error}; check the warehouse's disk for space and rights, "
-                "or the network",
-                code=world_code(error, "warehouse_away"),
-            ) from error
+    def key(self, value: Hashable) -> PathKey | None:
+        """The partition that has this value."""
+        if self._field is None:
+            return None
+        return PathKey([PartitionFieldValue(self._field, value)], self._spec, self._schema)
 
 
 @dataclass(frozen=True)
@@ -133,7 +151,7 @@ class PathKey(PartitionKey):
         path: str = super().to_path()
         if len(path) <= _PATH_PART_BYTES:  # it is ASCII: the rest is percent-encoded
             return path
-        digest = hashlib.sha256(path.encode()).hexdigest()[:16]
+        digest = digest_of(path.encode())[:16]
         return f"{path[: _PATH_PART_BYTES - len(digest) - 1]}-{digest}"
 
 

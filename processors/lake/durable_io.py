@@ -18,7 +18,7 @@ from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
 from metadata.files.moves import make_folder, sync_folder
 
-IMPLEMENTATION = "processors.lake.durable_io.DurableFileIO"  #: value of PyIceberg's property `py-io-impl`
+IMPLEMENTATION = f"{__name__}.DurableFileIO"  #: value of PyIceberg's property `py-io-impl`; never stored in a table
 
 
 class DurableFileIO(PyArrowFileIO):

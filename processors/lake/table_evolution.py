@@ -19,11 +19,11 @@ from pyiceberg.table import Transaction
 from pyiceberg.types import DecimalType, IcebergType, ListType, MapType, NestedField, StructType
 
 from metadata.types.definition import DATE_COLUMN, Definition
+from processors.lake.parquet_properties import BOUNDS
 
 FORMER_NAMES = "lemonade.former-names"
 """Table property: JSON object of the names that columns had before, and the names that they have now."""
 _VERSION = "lemonade.schema-version."
-_METRICS = "write.metadata.metrics.column."
 
 Path = tuple[str, ...]
 FormerNames = Mapping[str, Sequence[str]]
@@ -236,8 +236,8 @@ def _properties(properties: Mapping[str, str], renamed: Mapping[str, str]) -> di
     former = {old: now for old, now in former.items() if old != now}
     changed = {FORMER_NAMES: json.dumps(former)}
     for old, new in renamed.items():
-        if _METRICS + old in properties:
-            changed[_METRICS + new] = properties[_METRICS + old]
+        if BOUNDS + old in properties:
+            changed[BOUNDS + new] = properties[BOUNDS + old]
     return changed
 
 

@@ -6,7 +6,6 @@ the size and sets the mtime back, and a writer that still holds the file open wh
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from metadata.database.models import SourceFile
+from metadata.files.digest import digest_of_stream
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def changed_since_read(path: Path, file: SourceFile) -> ChangedSinceRead | None:
             return None
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = digest_of_stream(stream)
             size = stream.tell()
     except (FileNotFoundError, PermissionError):
         return None

@@ -9,23 +9,25 @@ come in. After a fault it is prepared again from the table as it is then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from metadata.database.models import Batch, SourceFile
 from metadata.errors import TypeStopped
 from metadata.ledger.ledger import Ledger
-from metadata.operations.undo import Operations
-from processors.change.undo import check_rows, find_rest, prepare, rows_in
+from metadata.operations.undo import UndoLedger
+from metadata.outage import Outage
 from processors.lake import quarantine_table as quarantine
-from processors.lake.lake import BATCH_ID, Lake, LandingState
-from processors.rewrite.rewriter import LoadedRows, Rest, Rewriter
+from processors.lake.commits import BATCH_ID
+from processors.lake.lake import Lake
+from processors.lake.landing import LandingState
+from processors.rewrite.removal import check_rows, find_rest, prepare, rows_in
+from processors.rewrite.rewriter import Rest, Rewriter
+from processors.rewrite.which_rows import LoadedRows
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
-
-R = TypeVar("R")
 
 
 @dataclass
@@ -69,28 +71,21 @@ class Prepared:
 
 
 class Committer:
-    """Commits prepared batches. `patiently` does an action, and waits while the world is away."""
+    """Commits prepared batches; while the world is away it waits, at each table anew."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        lake: Lake,
-        operations: Operations,
-        rewriter: Rewriter,
-        patiently: Callable[[Callable[[], int | None]], int | None],
-    ) -> None:
+    def __init__(self, ledger: Ledger, lake: Lake, operations: UndoLedger, rewriter: Rewriter, outage: Outage) -> None:
         self.ledger = ledger
         self.lake = lake
         self.operations = operations
         self.rewriter = rewriter
-        self.patiently = patiently
+        self.outage = outage
 
     def commit(self, batch: Batch, prepared: Prepared) -> None:
         """One attempt; what is over is told by the parts, and a later attempt passes it by.
 
         Raises UnknownOutcome and BatchFault (try again), TypeStopped when a table needs a person.
         """
-        replacement = self.ledger.replacement(batch.id)
+        replacement = self.outage.wait_out(self.ledger.replacement, batch.id)
         replaced = replacement[1] if replacement else []
         for part in prepared.parts:
             if not part.is_over:
@@ -103,7 +98,7 @@ class Committer:
         """
         for part in prepared.parts:
             if rows_in(part.table_name, replaced):
-                part.rest = self._find(part, replaced, prepared.time_field)
+                part.rest = self.outage.wait_out(self._find, part, replaced, prepared.time_field)
                 self._bring_on_record(batch, part, replaced, part.rest)
 
     def landing(self, batch: Batch, table_name: str) -> tuple[LandingState, int | None, list[str]]:
@@ -124,7 +119,7 @@ class Committer:
                 return self._commit_recorded(batch, part)
             return self.lake.append(part.table_name, batch.id, part.data_files, _properties(batch)).snapshot_id
 
-        part.snapshot_id = self.patiently(send)
+        part.snapshot_id = self.outage.wait_out(send)
         part.is_over = True
 
     def _commit_recorded(self, batch: Batch, part: TablePart) -> int | None:
@@ -173,14 +168,14 @@ class Committer:
         """What takes the replaced rows out of a table as it is now."""
         files = [file for file in replaced if rows_in(part.table_name, [file])]
         loaded = LoadedRows.from_files(files)
-        return find_rest(self.operations, self.rewriter, part.table_name, files, loaded, time_field)
+        return find_rest(self.rewriter, part.table_name, files, loaded, time_field, self.operations.days_of(files))
 
     def _bring_on_record(self, batch: Batch, part: TablePart, replaced: Sequence[SourceFile], rest: Rest) -> None:
         check_rows(part.table_name, replaced, rest)
         if part.table_name == quarantine.TABLE:
-            prepare(self.operations, batch.id, None, rest)
+            self.outage.wait_out(prepare, self.operations, batch.id, None, rest)
         else:
-            prepare(self.operations, batch.id, rest)
+            self.outage.wait_out(prepare, self.operations, batch.id, rest)
 
 
 def _properties(batch: Batch) -> dict[str, str]:

@@ -14,17 +14,19 @@ from metadata.files.names import parse_name
 from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import FileOutcome, WrittenFile
 from metadata.settings import Settings
-from metadata.types.definition import Definition, FileType
-from processors.decode.known_keys import existing_filter
+from metadata.types.file_type import FileType
 from processors.lake import quarantine_table as quarantine
-from processors.lake.lake import Lake, TableHandle
-from processors.load.load_task import Quarantine, SourceInput, WriteJob, cut_tasks, load_files
-from processors.rewrite.rewriter import LoadedRows
+from processors.lake.data_files import TaskName
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
+from processors.load.existing_keys import touched_partitions
+from processors.load.load_task import ExistingRows, Quarantine, WriteJob, cut_tasks, load_files
+from processors.load.read_source import SourceInput
+from processors.rewrite.which_rows import LoadedRows
 from processors.spark.spark_runner import Runner
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
-    from pyiceberg.table import FileScanTask
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Decoding:
         self.clock = clock
         self._quarantine: TableHandle | None = None
 
-    def decode(self, kind: FileType, definition: Definition, batch: Batch, files: Sequence[SourceFile]) -> DecodedBatch:
+    def decode(self, kind: FileType, batch: Batch, files: Sequence[SourceFile]) -> DecodedBatch:
         """One attempt. Raises WorldFault, BatchFault as tasks do, TypeStopped when a table needs a person, Fatal."""
         attempt = self.ledger.count_attempt(batch.id)
         runner = self.runner()
@@ -60,34 +62,29 @@ class Decoding:
         table = self.lake.ensure_type_table(kind)
         handle, into = self.lake.handle(table), self._into(kind, batch)
         keys = tuple(dict.fromkeys([kind.name, kind.table_name.split(".")[-1], *kind.patterns]))
-        summary = kind.config.summary
         inputs = [_input(file) for file in files]
-        existing, replaced = self._existing(kind, batch, inputs)
+        existing = self._existing(kind, batch, inputs)
         tasks = cut_tasks(inputs, runner.parallelism if existing is None else 1)
         jobs = [
             WriteJob(
-                batch_id=batch.id,
-                attempt=attempt,
-                task=number,
+                name=TaskName(batch.id, attempt, number),
                 handle=handle,
                 quarantine=into,
-                definition=definition,
+                definition=kind.schema_or_stop("loading files"),
                 config=kind.config,
                 keys=keys,
                 inputs=task,
-                time_field=summary.time if summary else None,
+                time_field=kind.time_field,
                 max_decoded_bytes=self.settings.max_file_bytes,
                 existing=existing,
-                replaced=replaced,
             )
             for number, task in enumerate(tasks)
         ]
         try:
             results = runner.run(load_files, jobs, label=f"{kind.name} {batch.id}")
-        except WorldFault as fault:  # on a full disk what the other tasks wrote would be in the way of the next attempt
+        except WorldFault:  # on a full disk what the other tasks wrote would be in the way of the next attempt
             for name in (kind.table_name, quarantine.TABLE):
                 self.lake.discard(name, batch.id)
-            self.ledger.note_error(batch.id, fault.message)
             raise
         outcomes = [outcome for result in results for outcome in result.outcomes]
         _check_books(batch.id, files, outcomes)
@@ -99,16 +96,14 @@ class Decoding:
             set().union(*(result.days for result in results)),
         )
 
-    def _existing(
-        self, kind: FileType, batch: Batch, inputs: Sequence[SourceInput]
-    ) -> tuple[tuple[FileScanTask, ...] | None, LoadedRows | None]:
-        """Data files that hold keys which are there already, None without dedupe; and loads that do not count."""
+    def _existing(self, kind: FileType, batch: Batch, inputs: Sequence[SourceInput]) -> ExistingRows | None:
+        """The rows whose keys are there already, and loads among them that do not count; None without dedupe."""
         if kind.config.dedupe is None:
-            return None, None
-        days = existing_filter(kind.config, {source.day for source in inputs})
+            return None
+        days = touched_partitions(kind.config, {source.day for source in inputs})
         tasks = tuple(self.lake.scan_tasks(kind.table_name, days))
         replacement = self.ledger.replacement(batch.id)
-        return tasks, LoadedRows.from_files(replacement[1]) if replacement else None
+        return ExistingRows(tasks, LoadedRows.from_files(replacement[1]) if replacement else None)
 
     def _into(self, kind: FileType, batch: Batch) -> Quarantine:
         if self._quarantine is None:
@@ -154,6 +149,6 @@ def _input(file: SourceFile) -> SourceInput:
         digest=file.digest or "",
         day=name.time.date(),
         size_bytes=file.size_bytes,
-        lines=name.suffix != "json",
-        compression=name.compression,
+        lines=name.lines,
+        codec=name.codec,
     )

@@ -6,62 +6,46 @@ will ever name. A file that is not what was claimed, cannot be read or breaks th
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby, pairwise
 from operator import attrgetter
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.manifest import DataFile
 
-from metadata.errors import Fatal, FileRefused, WorldFault
-from metadata.ledger.reject_counts import bounded
-from metadata.ledger.values import FileOutcome, WrittenFile
-from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition, ProcessingConfig
-from processors.decode.decoder import Decoder, FileResult, RecordColumns, decompress
+from metadata.errors import Fatal, WorldFault
+from metadata.ledger.values import FileOutcome, WrittenFile, bounded
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, Definition
+from processors.decode.decoder import Decoder
 from processors.decode.file_rejects import RejectLimits
-from processors.decode.known_keys import KnownKeys, known_keys
-from processors.lake.data_files import Output, floor_time
-from processors.lake.lake import TableHandle, reading
+from processors.decode.known_keys import KnownKeys
+from processors.decode.results import FileResult, RecordColumns
+from processors.lake.data_files import Output, TaskName, floor_time
+from processors.lake.handle import TableHandle
+from processors.lake.our_faults import reading
 from processors.lake.quarantine_table import COLUMNS as QUARANTINE_COLUMNS
 from processors.lake.quarantine_table import record_batch as quarantine_rows
+from processors.load.existing_keys import existing_keys
+from processors.load.read_source import SourceInput, contents, refusal
 
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
 
-    from processors.rewrite.rewriter import Rows
+    from processors.rewrite.which_rows import Rows
 
 _MIB = 1024 * 1024
-_GROUP_BYTES = 16 * _MIB  # of JSON, about; bounds what is decoded and not yet columns
+GROUP_BYTES = 16 * _MIB  # of JSON, about; bounds what is decoded and not yet columns
 _FILE_COST_BYTES = 8 * 1024  # what opening a file costs, in bytes that could be decoded meanwhile
-_TASK_BYTES = 4 * _MIB  # less is not worth a task of its own, nor a data file
-_COMPRESSED_BY = 8  # JSON that machines wrote, as gzip and zstd compress it
+TASK_BYTES = 4 * _MIB  # less is not worth a task of its own, nor a data file
 _FAULTS_SHOWN = 5
-_QUARANTINE_RECORDS = 1000  # made into rows at once
-_QUARANTINE_BYTES = 32 * _MIB  # of Arrow columns waiting: rejected records are few, or else large
-
-
-@dataclass(frozen=True)
-class SourceInput:
-    """A claimed source file, as the ledger has it."""
-
-    file_id: str
-    path: str
-    name: str
-    digest: str
-    day: date  #: UTC day of the time in its name
-    size_bytes: int
-    lines: bool
-    compression: Literal["gz", "zst"] | None
+QUARANTINE_RECORDS = 1000  # made into rows at once
+QUARANTINE_BYTES = 32 * _MIB  # of Arrow columns waiting: rejected records are few, or else large
 
 
 @dataclass(frozen=True)
@@ -76,12 +60,18 @@ class Quarantine:
 
 
 @dataclass(frozen=True)
+class ExistingRows:
+    """Rows whose keys are in the table already, for a type that dedupes."""
+
+    tasks: tuple[FileScanTask, ...]  #: the data files that hold them
+    replaced: Rows | None = None  #: rows among them that do not count: the batch takes their place
+
+
+@dataclass(frozen=True)
 class WriteJob:
     """One task: source files, and how they become rows of which table."""
 
-    batch_id: str
-    attempt: int  #: from 1; with `task` it keeps data files of different tries apart
-    task: int
+    name: TaskName
     handle: TableHandle
     quarantine: Quarantine
     definition: Definition
@@ -90,8 +80,7 @@ class WriteJob:
     inputs: tuple[SourceInput, ...]
     time_field: str | None  #: whose UTC days are collected
     max_decoded_bytes: int
-    existing: tuple[FileScanTask, ...] | None = None  #: the table's data files whose keys are there; None: no dedupe
-    replaced: Rows | None = None  #: rows of theirs that this batch takes the place of
+    existing: ExistingRows | None = None  #: None: the type does not dedupe
 
 
 @dataclass(frozen=True)
@@ -114,7 +103,7 @@ def cut_tasks(inputs: Sequence[SourceInput], parallelism: int) -> list[tuple[Sou
     ordered = sorted(inputs, key=lambda source: (source.day, source.file_id))
     work = np.cumsum([_work(source) for source in ordered])
     total = int(work[-1]) if ordered else 0
-    count = max(1, min(parallelism, len(ordered), round(total / _TASK_BYTES)))
+    count = max(1, min(parallelism, len(ordered), round(total / TASK_BYTES)))
     middles = work - np.array([_work(source) / 2 for source in ordered])
     cuts = np.searchsorted(middles, [total * number / count for number in range(1, count)])
     bounds = [0, *(int(cut) for cut in cuts), len(ordered)]
@@ -128,7 +117,7 @@ def load_files(job: WriteJob) -> TaskResult:
     Every input has exactly one outcome. Raises WorldFault when a disk or network is at fault and not a file, Fatal when
     the Parquet footers count other rows than were decoded.
     """
-    output = Output(job.handle, _column_names(job), batch_id=job.batch_id, attempt=job.attempt, task=job.task)
+    output = Output(job.handle, _column_names(job), job.name)
     rejects = _Rejects(job)
     try:
         outcomes, days = _decode(job, output, rejects)
@@ -159,9 +148,7 @@ def _decode(job: WriteJob, output: Output, rejects: _Rejects) -> tuple[list[File
     for day, inputs in groupby(job.inputs, key=attrgetter("day")):
         for group in _groups(inputs):
             readable: list[SourceInput] = []
-            if known is not None:
-                known.begin(readable)
-            decoded = decoder.decode_many(_contents(group, job.max_decoded_bytes, readable, outcomes))
+            decoded = decoder.decode_many(contents(group, job.max_decoded_bytes, readable, outcomes))
             while decoded.batches:  # each is let go once it is written
                 columns = decoded.batches.pop(0)
                 days |= _days(job, columns)
@@ -179,14 +166,14 @@ def _known_keys(job: WriteJob) -> KnownKeys | None:
         return None
     metadata, io = job.handle.open()
     with reading(job.handle.name):
-        return known_keys(job.definition, metadata, io, job.existing, but=job.replaced)
+        return existing_keys(job.definition, metadata, io, job.existing.tasks, job.existing.replaced)
 
 
 def _check_footers(job: WriteJob, what: str, records: int, data_files: Sequence[DataFile]) -> None:
     footers = sum(file.record_count for file in data_files)
     if records != footers:
         raise Fatal(
-            f"writing batch {job.batch_id}, task {job.task}: {records} {what}, but the Parquet footers count "
+            f"writing batch {job.name.batch_id}, task {job.name.task}: {records} {what}, but the Parquet footers count "
             f"{footers}; nothing was committed, report this as a bug"
         )
 
@@ -202,24 +189,17 @@ class _Rejects:
         """Take a loaded file's rejected records, a part at a time: all their texts at once may be much."""
         job, about = self._job, self._job.quarantine
         if self._output is None:
-            self._output = Output(
-                about.handle,
-                QUARANTINE_COLUMNS,
-                batch_id=job.batch_id,
-                attempt=job.attempt,
-                task=job.task,
-                pending_bytes=_QUARANTINE_BYTES,
-            )
-        for start in range(0, len(result.rejected), _QUARANTINE_RECORDS):
+            self._output = Output(about.handle, QUARANTINE_COLUMNS, job.name, pending_bytes=QUARANTINE_BYTES)
+        for start in range(0, len(result.rejected), QUARANTINE_RECORDS):
             rows = quarantine_rows(
-                result.rejected[start : start + _QUARANTINE_RECORDS],
+                result.rejected[start : start + QUARANTINE_RECORDS],
                 file_type=about.file_type,
                 schema_version=about.schema_version,
                 rejected_at=about.rejected_at,
                 day=source.day,
                 file_name=source.name,
                 file_id=source.file_id,
-                batch_id=job.batch_id,
+                batch_id=job.name.batch_id,
                 raw_max_bytes=about.raw_max_bytes,
             )
             self._output.add(source.day, rows)
@@ -234,11 +214,11 @@ class _Rejects:
             self._output.discard()
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- work -------------------------------------------------------------------------------------------------------------
 
 
 def _work(source: SourceInput) -> int:
-    return source.size_bytes * (_COMPRESSED_BY if source.compression else 1) + _FILE_COST_BYTES
+    return source.size_bytes * (source.codec.ratio if source.codec else 1) + _FILE_COST_BYTES
 
 
 def _groups(inputs: Iterator[SourceInput]) -> Iterator[list[SourceInput]]:
@@ -246,7 +226,7 @@ def _groups(inputs: Iterator[SourceInput]) -> Iterator[list[SourceInput]]:
     group: list[SourceInput] = []
     size = 0
     for source in inputs:
-        if group and size + _work(source) > _GROUP_BYTES:
+        if group and size + _work(source) > GROUP_BYTES:
             yield group
             group, size = [], 0
         group.append(source)
@@ -255,83 +235,12 @@ def _groups(inputs: Iterator[SourceInput]) -> Iterator[list[SourceInput]]:
         yield group
 
 
-def _contents(
-    group: Sequence[SourceInput], limit: int, readable: list[SourceInput], outcomes: list[FileOutcome]
-) -> Iterator[tuple[bytes, bool]]:
-    """The text of one file after another, for the decoder; files that have none go to `outcomes`."""
-    for source in group:
-        try:
-            content = _read(source)
-            if isinstance(content, FileOutcome):
-                outcomes.append(content)
-                continue
-            content = decompress(content, source.compression, limit)
-        except FileRefused as refused:
-            outcomes.append(_refusal(source, refused))
-            continue
-        readable.append(source)
-        yield content, source.lines
-
-
-def _read(source: SourceInput) -> bytes | FileOutcome:
-    """The file's bytes, if they are those that were claimed; else the outcome `changed` or `missing`.
-
-    Raises FileRefused when it is no regular file any more or may not be read.
-    """
-    try:
-        # A symlink is not followed, and a FIFO does not make us wait for its writer.
-        descriptor = os.open(source.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise FileRefused("it is no regular file", code="not_a_regular_file")
-            with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
-                if status.st_size != source.size_bytes:
-                    return _changed(source, file)
-                content = file.readall()
-        finally:
-            os.close(descriptor)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if not Path(source.path).parent.parent.is_dir():  # not even processing/: nobody removed just this file
-            raise _reading_fault(source, error) from error
-        return FileOutcome(source.file_id, "missing", message=f"reading {source.name}: it is gone from {source.path}")
-    except OSError as error:
-        raise _reading_fault(source, error) from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != source.digest:
-        return _changed_to(source, digest, len(content))
-    return content
-
-
-def _changed(source: SourceInput, file: BinaryIO) -> FileOutcome:
-    """Digest a file of another size than was claimed, whatever that size is."""
-    digest, size = hashlib.sha256(), 0
-    while piece := file.read(_MIB):
-        digest.update(piece)
-        size += len(piece)
-    return _changed_to(source, digest.hexdigest(), size)
-
-
-def _changed_to(source: SourceInput, digest: str, size: int) -> FileOutcome:
-    message = f"reading {source.name}: its bytes are not those that were claimed; it is claimed again"
-    return FileOutcome(source.file_id, "changed", code="bytes_changed", message=message, digest=digest, size_bytes=size)
-
-
-def _reading_fault(source: SourceInput, error: OSError) -> FileRefused | WorldFault:
-    """Whether the file or the world is at fault."""
-    if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):  # a symlink, in two dialects, and a socket
-        return FileRefused("it is no regular file", code="not_a_regular_file")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
-        return FileRefused(f"it cannot be read ({error.strerror})", code="unreadable")
-    return WorldFault(f"reading {source.path}: {error.strerror}; check the disk or network", code="source_away")
-
-
 # -- outcomes ---------------------------------------------------------------------------------------------------------
 
 
 def _outcome(source: SourceInput, result: FileResult) -> FileOutcome:
     if result.refused is not None:
-        return _refusal(source, result.refused)
+        return refusal(source, result.refused)
     count, message = result.rejected_count, None
     if result.over_limit:
         shown = result.rejected[:_FAULTS_SHOWN]
@@ -351,10 +260,6 @@ def _outcome(source: SourceInput, result: FileResult) -> FileOutcome:
     )
 
 
-def _refusal(source: SourceInput, refused: FileRefused) -> FileOutcome:
-    return FileOutcome(source.file_id, "failed", code=refused.code, message=f"reading {source.name}: {refused.message}")
-
-
 # -- columns ----------------------------------------------------------------------------------------------------------
 
 
@@ -365,7 +270,7 @@ def _record_batch(job: WriteJob, day: date, inputs: Sequence[SourceInput], decod
         decoded.per_file([source.name for source in inputs]),
         decoded.per_file([source.file_id for source in inputs]),
         decoded.record_nos(),
-        pa.repeat(job.batch_id, rows),
+        pa.repeat(job.name.batch_id, rows),
     )
     rescued = pa.nulls(rows, pa.string()) if decoded.rescued is None else decoded.rescued
     columns = [*decoded.columns, pa.repeat(pa.scalar(day, pa.date32()), rows), *lineage, rescued]

@@ -5,9 +5,7 @@ Repeating a move is harmless: a file that is no longer in processing/ is looked 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 
 from metadata.clock import Clock
@@ -15,39 +13,38 @@ from metadata.cures import cure_for, error_json
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import BytesChanged, WorldFault
+from metadata.files.digest import holds
+from metadata.files.ends import find_moved
 from metadata.files.folders import Folders, move_or_finish, name_with_id, write_reason
+from metadata.files.missing_files import tell_missing
 from metadata.files.moves import sync_folders
-from metadata.files.os_errors import world_code
+from metadata.files.os_errors import waited_out, world_fault
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import Arrival
 from metadata.logs import Event, Severity, alert, get_logger
+from metadata.outage import Outage
 from processors.load.changed_since_read import changed_since_read
 
 log = get_logger()
+_CURE = "check the folder's permissions and free space"
 _MUST_BE_WHAT_WAS_READ = frozenset({FileState.LOADED, FileState.DUPLICATE})
 
 
 class Settler:
-    """Moves the files of a recorded batch. `patiently` does an action, and waits while the world is away."""
+    """Moves the files of a recorded batch; while the world is away it waits, at each file anew."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        folders: Folders,
-        clock: Clock,
-        patiently: Callable[[Callable[[], Path]], Path] = lambda action: action(),
-    ) -> None:
+    def __init__(self, ledger: Ledger, folders: Folders, clock: Clock, outage: Outage) -> None:
         self.ledger = ledger
         self.folders = folders
         self.clock = clock
-        self.patiently = patiently
+        self.outage = outage
 
     def settle_files(self, files: Iterable[SourceFile]) -> None:
         """Move each file to the end that its state names, then write all new paths in one transaction.
 
         Before that the folders are synced, each once: where the ledger says a file is, it is after a power cut.
-        Files in other states stay where they are. Raises WorldFault when a folder cannot be written.
+        Files in other states stay where they are. Raises WorldFault when it drains while a folder cannot be written.
         """
         paths: dict[str, str] = {}
         targets: set[Path] = set()
@@ -56,15 +53,16 @@ class Settler:
             folder = self._end(file)
             if folder is None:
                 continue
-            moved = self.patiently(partial(self._settle, file, folder))
+            moved = self.outage.wait_out(self._settle, file, folder)
             if file.state == FileState.DUPLICATE:
                 log.info(Event.FILE_DUPLICATE, file_id=file.id, file=file.name, file_type=file.file_type)
             paths[file.id] = str(moved)
             targets.add(moved.parent)
             sources.add(Path(file.path).parent)
         if paths:
-            sync_folders([*targets, *sources])  # a name may be there twice after a power cut, but never nowhere
-            self.ledger.files_settled(paths)
+            # A name may be there twice after a power cut, but never nowhere.
+            self.outage.wait_out(sync_folders, [*targets, *sources])
+            self.outage.wait_out(self.ledger.files_settled, paths)
 
     def _settle(self, file: SourceFile, folder: Path) -> Path:
         moved = self._unless_rewritten(file, folder) or self._move(file, folder)
@@ -102,9 +100,7 @@ class Settler:
         try:
             other = changed_since_read(source, file)
         except OSError as error:
-            raise WorldFault(
-                f"reading {source} again: {error.strerror}; check the disk or network", code="folder_away"
-            ) from error
+            raise world_fault(f"reading {source} again", error, "check the disk or network") from error
         if other is None:
             return None
         if (found := self._found_at_end(file, folder)) is not None:
@@ -149,7 +145,7 @@ class Settler:
         except FileNotFoundError:
             return self._moved_before(file, folder) or source
         except OSError as error:
-            raise _fault(f"moving {source} to {folder}", error) from error
+            raise world_fault(f"moving {source} to {folder}", error, _CURE) from error
 
     def _moved_before(self, file: SourceFile, folder: Path) -> Path | None:
         """Where a process that died right after the rename has put the file; None when a person removed it."""
@@ -157,43 +153,30 @@ class Settler:
             return found
         if not self.folders.are_there():
             raise WorldFault(f"moving {file.path}: {self.folders.source_data} is away; mount it", code="folder_away")
-        alert(
-            Event.FILE_MISSING,
-            severity=Severity.WARNING,
-            code="missing",
-            file_id=file.id,
-            file=file.name,
-            state=file.state,
-            cure="somebody removed it from processing/; its rows, if it was loaded, are in the table",
-        )
+        cure = "somebody removed it from processing/; its rows, if it was loaded, are in the table"
+        tell_missing(file.id, file.name, state=file.state, cure=cure)
         return None
 
     def _found_at_end(self, file: SourceFile, folder: Path) -> Path | None:
         """Where the bytes that were read lie already, at the file's end."""
-        for day in (folder, *_other_days(folder, file)):
-            for name in (name_with_id(file.name, file.id), file.name):
-                if holds(day / name, file):
-                    return day / name
-        return None
+        with waited_out(f"looking for {file.name} below {folder.parent}", _CURE):
+            days = (folder, *_other_days(folder, file))
+            return find_moved(days, file.name, file.id, lambda path: holds(path, file.digest))
 
     def _explain(self, file: SourceFile, moved: Path) -> None:
-        try:
-            write_reason(
-                moved,
-                error_json(
-                    code=file.code,
-                    message=file.message,
-                    file_id=file.id,
-                    name=file.name,
-                    file_type=file.file_type,
-                    attempts=file.attempts,
-                    noticed_at=file.noticed_at,
-                    claimed_at=file.claimed_at,
-                    settled_at=self.clock.now(),
-                ),
-            )
-        except OSError as error:
-            raise _fault(f"writing the reason beside {moved}", error) from error
+        reason = error_json(
+            code=file.code,
+            message=file.message,
+            file_id=file.id,
+            name=file.name,
+            file_type=file.file_type,
+            attempts=file.attempts,
+            noticed_at=file.noticed_at,
+            claimed_at=file.claimed_at,
+            settled_at=self.clock.now(),
+        )
+        with waited_out(f"writing the reason beside {moved}", _CURE):
+            write_reason(moved, reason)
         alert(
             Event.FILE_FAILED,
             severity=Severity.ERROR,
@@ -206,22 +189,6 @@ class Settler:
             path=str(moved),
             cure=cure_for(file.code),
         )
-
-
-def _fault(operation: str, error: OSError) -> WorldFault:
-    return WorldFault(
-        f"{operation}: {error.strerror}; check the folder's permissions and free space",
-        code=world_code(error, "folder_away"),
-    )
-
-
-def holds(path: Path, file: SourceFile) -> bool:
-    """Whether `path` has the bytes that were claimed; the name alone may be another delivery's."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() == file.digest
-    except OSError:
-        return False
 
 
 def _is_at_end(source: Path, file: SourceFile, folder: Path) -> bool:

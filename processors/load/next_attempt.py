@@ -5,7 +5,7 @@ two, again and again, until that file is alone and goes to failed/; the others l
 batch is tried and how long it waits stands in `metadata.retry_policy`. A file is in log2(files of its chunk) + attempts
 attempts at most.
 
-Deaths of the whole process are treated the same, see `watcher.work.buffers.cut` and `is_poison`.
+Deaths of the whole process are treated the same, see `watcher.work.chunks.by_deaths` and `is_poison`.
 """
 
 from __future__ import annotations

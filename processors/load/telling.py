@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from metadata.database.models import Batch, SourceFile
 from metadata.errors import LemonadeError
+from metadata.files.missing_files import tell_missing
 from metadata.ledger.values import FileOutcome
 from metadata.logs import Event, Severity, alert, get_logger
 
@@ -16,17 +17,20 @@ def tell_who_left(files: Sequence[SourceFile], outcomes: Sequence[FileOutcome]) 
     """Files that are not in the batch any more: somebody wrote to them or removed them after they were claimed."""
     names = {file.id: file.name for file in files}
     for outcome in outcomes:
-        if outcome.outcome not in ("changed", "missing"):
-            continue
-        alert(
-            Event.FILE_CHANGED if outcome.outcome == "changed" else Event.FILE_MISSING,
-            severity=Severity.WARNING,
-            code=outcome.code or outcome.outcome,
-            file_id=outcome.file_id,
-            file=names[outcome.file_id],
-            error=outcome.message,
-            cure="nothing to do if it was meant; its producer should write beside and rename in",
-        )
+        name, code = names[outcome.file_id], outcome.code or outcome.outcome
+        cure = "nothing to do if it was meant; its producer should write beside and rename in"
+        if outcome.outcome == "missing":
+            tell_missing(outcome.file_id, name, code=code, error=outcome.message, cure=cure)
+        elif outcome.outcome == "changed":
+            alert(
+                Event.FILE_CHANGED,
+                severity=Severity.WARNING,
+                code=code,
+                file_id=outcome.file_id,
+                file=name,
+                error=outcome.message,
+                cure=cure,
+            )
 
 
 def tell_again(batch: Batch, fault: LemonadeError, faults: int, seconds: float) -> None:

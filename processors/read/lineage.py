@@ -129,7 +129,7 @@ class LineageReader:
             if batch_id and file_id and not task.delete_files:
                 return Counter({(batch_id, file_id): data_file.record_count}), False
             if task.delete_files or data_file.file_format != FileFormat.PARQUET:
-                return _by_scan(table, task), True
+                return rows_by_scan(table, task), True
             with source.open() as stream:
                 pairs = _by_columns(pq.ParquetFile(stream, read_dictionary=[FILE_COLUMN, BATCH_COLUMN]), batch_id)
         except FileNotFoundError:
@@ -161,7 +161,7 @@ def _by_columns(parquet: pq.ParquetFile, batch_id: str | None) -> Counter[Pair]:
     return _pairs(parquet.read(columns=columns, use_threads=False), batch_id)
 
 
-def _by_scan(table: Table, task: FileScanTask) -> Counter[Pair]:
+def rows_by_scan(table: Table, task: FileScanTask) -> Counter[Pair]:
     """Where another engine has put delete files beside a data file: Iceberg's own reading tells what is left."""
     wanted = table.schema().select(BATCH_COLUMN, FILE_COLUMN)
     return _pairs(ArrowScan(table.metadata, table.io, wanted, AlwaysTrue()).to_table([task]), None)

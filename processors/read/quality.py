@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
-
-from pyiceberg.table import Table
-from pyiceberg.transforms import IdentityTransform
+from typing import TYPE_CHECKING, NamedTuple
 
 from metadata.types.definition import DATE_COLUMN, LINEAGE
-from processors.lake.lake import Lake
-from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.lake.quarantine_table import raw_of
-from processors.read.query import QueryEngine
+from processors.read.query import QueryEngine, literal, quoted
+
+if TYPE_CHECKING:  # a report of tables that are not there does without PyIceberg
+    from pyiceberg.table import Table
+
+    from processors.lake.lake import Lake
 
 RAW_CHARACTERS = 400
 """So much of a raw record is read; a multiple of four, so that base64 can be cut there."""
@@ -52,6 +51,8 @@ class RawKey(NamedTuple):
 
 def is_by_date(table: Table) -> bool:
     """Whether a table is divided by `date`, so that days can be counted apart without reading data."""
+    from pyiceberg.transforms import IdentityTransform
+
     spec, schema = table.spec(), table.schema()
     return any(
         isinstance(part.transform, IdentityTransform) and schema.find_column_name(part.source_id) == DATE_COLUMN
@@ -92,10 +93,10 @@ def key_repeats(engine: QueryEngine, name: str, key: Sequence[str], days: tuple[
     Raises UsageError when the table cannot be asked (a column of the key is not there yet), WorldFault when it cannot
     be read.
     """
-    columns = ", ".join(_quoted(column) for column in key)
+    columns = ", ".join(quoted(column) for column in key)
     first, last = (day.isoformat() for day in days)
     sql = (
-        f"SELECT count(*), coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM {_quoted(name)} "
+        f"SELECT count(*), coalesce(sum(n - 1), 0)::BIGINT FROM (SELECT count(*) AS n FROM {quoted(name)} "
         f"WHERE {DATE_COLUMN} BETWEEN DATE '{first}' AND DATE '{last}' GROUP BY {columns} HAVING count(*) > 1)"
     )
     keys, rows = engine.run(sql).rows()[0]
@@ -109,14 +110,18 @@ def raw_records(engine: QueryEngine, wanted: Iterable[RawKey]) -> dict[tuple[str
     that are not in the quarantine (any more), are missing. Raises UsageError and WorldFault as `key_repeats` does.
     """
     keys = list(wanted)
-    if not keys or QUARANTINE not in engine.lake.table_names():
+    if not keys:
+        return {}
+    from processors.lake.quarantine_table import TABLE, raw_of
+
+    if TABLE not in engine.lake.table_names():
         return {}
     batch, file, number = LINEAGE[3], LINEAGE[1], LINEAGE[2]
-    files = ", ".join(sorted({_text(key.file_id) for key in keys}))
+    files = ", ".join(sorted({literal(key.file_id) for key in keys}))
     numbers = ", ".join(str(each) for each in sorted({key.record_no for key in keys}))
     first, last = min(key.day for key in keys), max(key.day for key in keys)
     sql = (
-        f"SELECT {batch}, {file}, {number}, left(raw, {RAW_CHARACTERS}), raw_encoding FROM {_quoted(QUARANTINE)} "
+        f"SELECT {batch}, {file}, {number}, left(raw, {RAW_CHARACTERS}), raw_encoding FROM {quoted(TABLE)} "
         f"WHERE {DATE_COLUMN} BETWEEN DATE '{first.isoformat()}' AND DATE '{last.isoformat()}' "
         f"AND {file} IN ({files}) AND {number} IN ({numbers}) AND raw IS NOT NULL"
     )
@@ -128,12 +133,3 @@ def raw_records(engine: QueryEngine, wanted: Iterable[RawKey]) -> dict[tuple[str
             if text is not None and (batch_id, file_id, record_no) in asked:
                 found[batch_id, file_id, record_no] = text.decode("utf-8", "backslashreplace")
     return found
-
-
-def _quoted(name: str) -> str:
-    """`namespace.table` or a column as SQL identifiers."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -30,9 +30,12 @@ from pyiceberg.types import DateType, NestedField, TimestamptzType
 from metadata.clock import Clock
 from metadata.errors import UsageError
 from metadata.ledger.ledger import Ledger
-from metadata.types.definition import Definition, FileType, SummaryConfig
+from metadata.types.config import SummaryConfig
+from metadata.types.definition import Definition
+from metadata.types.file_type import FileType
 from processors.decode.schema import iceberg_schema
-from processors.lake.lake import Lake, TableHandle
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
 from processors.lake.table_evolution import former_names
 
 if TYPE_CHECKING:
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NAMESPACE = "summary"
 DAY = "day"
 TIE = ("_file_id", "_record_no")
 ROWS_AT_ONCE = 1_000_000  #: a worker folds its rows together every so many, so that its memory does not follow the bin
@@ -80,11 +82,6 @@ class WriteDaysTask:
     days: tuple[tuple[date, tuple[bytes, ...]], ...]
 
 
-def table_name(summary: SummaryConfig) -> str:
-    """The summary's table with its namespace, as catalog and ledger know it."""
-    return f"{NAMESPACE}.{summary.table}"
-
-
 def build_days(
     lake: Lake,
     runner: Runner,
@@ -106,7 +103,7 @@ def build_days(
     if summary is None or definition is None:
         raise UsageError(f'summarising {kind.name}: it has no "summary" in its processing_config; add one first')
     began = clock.monotonic()
-    wanted, target = sorted(set(days)), table_name(summary)
+    wanted, target = sorted(set(days)), summary.table_name
     generations = {day: ledger.day_generation(target, day) for day in wanted}
     rows: dict[date, int] = {}
     snapshot_id = None
@@ -182,7 +179,7 @@ def _replace(
     found: dict[date, list[bytes]],
 ) -> tuple[dict[date, int], int | None]:
     """The second round and the one snapshot; returns the rows of each day that has any, and the snapshot's id."""
-    name, schema = table_name(summary), summary_schema(definition, summary)
+    name, schema = summary.table_name, summary_schema(definition, summary)
     if not found and lake.table(name) is None:
         return {}, None
     handle = lake.handle(lake.ensure_table(name, schema, _spec(schema), former=_former_names(definition, summary)))

@@ -11,20 +11,17 @@ They are kept `RECEIPT_DAYS`, as those of micro-batches are.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping
 
 from metadata.clock import Clock
 from metadata.database.engine import Database
 from metadata.database.states import BatchState
-from metadata.logs import Event, Severity, alert
-from metadata.operations.operation_receipt import OperationLedger, OperationReceipt
+from metadata.operations.operation_receipt import OperationReceipt, ReceiptedOperations
 from processors.lake.lake import Lake
-from processors.receipts.batches import ReceiptFiles
+from processors.receipts.files import ReceiptFiles, tell_unreadable
+from processors.receipts.rebuild import tell_rebuilt
 
 FOLDER = "_operations"
-_DAY_SECONDS = 86_400
-_OVER = frozenset({BatchState.SETTLED, BatchState.ABANDONED})
 
 
 class OperationReceipts(ReceiptFiles):
@@ -32,7 +29,7 @@ class OperationReceipts(ReceiptFiles):
 
     def __init__(self, lake: Lake, database: Database, clock: Clock) -> None:
         super().__init__(lake, FOLDER)
-        self.ledger = OperationLedger(database, clock)
+        self.ledger = ReceiptedOperations(database, clock)
         self.clock = clock
 
     def write(self, operation_id: str, *, is_over: bool = False) -> None:
@@ -55,23 +52,12 @@ class OperationReceipts(ReceiptFiles):
             self.ledger.put_back(receipt, summary_tables.get(receipt.file_type))
             rebuilt.append(receipt.operation_id)
         if rebuilt:
-            alert(
-                Event.LEDGER_REBUILT,
-                severity=Severity.WARNING,
-                code="ledger_restored",
-                operations=len(rebuilt),
-                cure="the ledger was older than the tables and was brought up to date; check with: lemonade audit",
-            )
+            tell_rebuilt(operations=len(rebuilt))
         return rebuilt
 
     def sweep(self, receipt_days: int) -> int:
         """Remove receipts of operations that the ledger has settled, and that are older than that; how many."""
-        oldest_ms = (self.clock.now().timestamp() - receipt_days * _DAY_SECONDS) * 1000
-        old = {each: where for each, where in self.all().items() if uuid.UUID(each).int >> 80 < oldest_ms}
-        done = [each for each, state in self.ledger.states(list(old)).items() if state in _OVER]
-        for each in done:
-            self.remove(old[each])
-        return len(done)
+        return self.remove_settled(self.ledger.states, self.clock.now(), receipt_days)
 
     def _due(self, *, tell: bool) -> Iterator[OperationReceipt]:
         """Operations that the ledger does not know, or knows from before they came as far as their receipt says."""
@@ -85,19 +71,7 @@ class OperationReceipts(ReceiptFiles):
                 receipt = OperationReceipt.parse(self.text(listed[operation_id]))
             except ValueError as error:
                 if tell:
-                    _tell_unreadable(operation_id, listed[operation_id], error)
+                    tell_unreadable(listed[operation_id], error, "what this operation did", operation_id=operation_id)
                 continue
             if known is not BatchState.PREPARED or receipt.is_over:
                 yield receipt
-
-
-def _tell_unreadable(operation_id: str, location: str, error: ValueError) -> None:
-    alert(
-        Event.RECEIPT_UNREADABLE,
-        severity=Severity.ERROR,
-        code="receipt_unreadable",
-        operation_id=operation_id,
-        path=location,
-        error=str(error),
-        cure="if the ledger was restored from a backup, what this operation did is not in its books: lemonade audit",
-    )

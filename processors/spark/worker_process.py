@@ -3,7 +3,7 @@
 Run as a module it is also the process that Spark forks its workers from (`spark.python.daemon.module`): it imports
 first what every task needs. Spark ends workers that were idle for a minute, so without this every batch of a quiet
 folder would pay for those imports again. Forking is safe only while the process has one thread; the settings in
-`processors.spark.spark_runner` that keep the libraries from starting any are part of this.
+`processors.spark.session` that keep the libraries from starting any are part of this.
 """
 
 from __future__ import annotations

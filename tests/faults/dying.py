@@ -15,14 +15,14 @@ from typing import Any
 from metadata.ledger.ledger import Ledger
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE
-from processors.load.commit_protocol import MicroBatches
+from processors.load.decode_step import Decoding
 from processors.load.move_step import Settler
 from watcher.app import App
 from watcher.cli import main
 
 STEPS: dict[str, tuple[type, str]] = {
     "plan": (Ledger, "plan"),
-    "decode": (MicroBatches, "_decode"),
+    "decode": (Decoding, "decode"),
     "prepare": (Ledger, "prepare"),
     "quarantine": (Lake, "append"),
     "commit": (Lake, "append"),

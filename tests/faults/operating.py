@@ -16,8 +16,8 @@ from inprocess import InProcessRunner
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.update import AddSnapshotUpdate
 
-from metadata.operations.replay import Replays
-from metadata.operations.undo import Operations
+from metadata.operations.replay import ReplayLedger
+from metadata.operations.undo import UndoLedger
 from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.load.move_step import Settler
@@ -31,35 +31,35 @@ Moment = tuple[type, str, int, bool]
 """What is called, which call of it is the last, and whether even that does not begin."""
 
 BEFORE_PREPARE: dict[str, Moment] = {
-    "plan": (Replays, "plan", 1, False),
+    "plan": (ReplayLedger, "plan", 1, False),
     "write": (Rewriter, "write", 1, False),
 }
 AFTER_PREPARE: dict[str, Moment] = {
-    "prepare": (Replays, "prepare", 1, False),
+    "prepare": (ReplayLedger, "prepare", 1, False),
     "receipt": (OperationReceipts, "write", 1, False),
     "middle of the table's commit": (SqlCatalog, "commit_table", 1, True),
     "table": (Lake, "overwrite", 1, False),
     "middle of the quarantine's commit": (SqlCatalog, "commit_table", 2, True),
     "quarantine": (Lake, "overwrite", 2, False),
-    "record": (Replays, "record", 1, False),
+    "record": (ReplayLedger, "record", 1, False),
     "receipt of its end": (OperationReceipts, "write", 2, False),
-    "settle": (Replays, "settle", 1, False),
+    "settle": (ReplayLedger, "settle", 1, False),
 }
 WITHOUT_ANSWER: dict[str, Moment] = {
     "table's commit without its answer": (SqlCatalog, "commit_table", 1, False),
     "quarantine's commit without its answer": (SqlCatalog, "commit_table", 2, False),
 }
 UNDO_BEFORE: dict[str, Moment] = {
-    "plan": (Operations, "plan", 1, False),
+    "plan": (UndoLedger, "plan", 1, False),
     "write of the table": (Rewriter, "write", 1, False),
     "write of the quarantine": (Rewriter, "write", 2, False),
 }
 UNDO_AFTER: dict[str, Moment] = {
-    **{name: moment for name, moment in AFTER_PREPARE.items() if moment[0] is not Replays},
-    "prepare": (Operations, "prepare", 1, False),
-    "record": (Operations, "record", 1, False),
+    **{name: moment for name, moment in AFTER_PREPARE.items() if moment[0] is not ReplayLedger},
+    "prepare": (UndoLedger, "prepare", 1, False),
+    "record": (UndoLedger, "record", 1, False),
     "moves": (Settler, "settle_files", 1, False),
-    "settle": (Operations, "settle", 1, False),
+    "settle": (UndoLedger, "settle", 1, False),
 }
 
 

@@ -149,15 +149,15 @@ def test_rewritten_after_its_claim(shop: Workshop, told: Callable[..., Any], sam
 def test_rewritten_during_its_claim(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that change between the move and the digest are the ones on record, and the ones loaded."""
     shop.drop(rows=2)
-    import watcher.intake.intake
+    import watcher.intake.claiming
 
-    digest = watcher.intake.intake.digest_file
+    digest = watcher.intake.claiming.digest_file
 
     def rewrite_first(path: Path, limit: int) -> tuple[str, int]:
         path.write_bytes(text(3, 30))
         return digest(path, limit)
 
-    monkeypatch.setattr(watcher.intake.intake, "digest_file", rewrite_first)
+    monkeypatch.setattr(watcher.intake.claiming, "digest_file", rewrite_first)
     shop.load()
     (row,) = shop.rows()
     assert (row.state, row.rows, row.digest) == ("loaded", 3, sha256(text(3, 30)).hexdigest())

@@ -59,7 +59,7 @@ class Faulty(InProcessRunner):
         names = {source.name for job in jobs for source in job.inputs}
         if names:
             self.seen.append(names)
-            fault = self.decide(names, jobs[0].attempt)
+            fault = self.decide(names, jobs[0].name.attempt)
             if fault is not None:
                 raise fault
         return super().run(function, tasks, label)
@@ -461,7 +461,7 @@ def killing(marker: str, pid: int | None, attempts: int = 99) -> Callable[[Write
     """A task that kills process `pid` (None: its own worker) with SIGKILL when the file is among its inputs."""
 
     def task(job: WriteJob) -> Any:
-        if job.attempt <= attempts and any(source.name == marker for source in job.inputs):
+        if job.name.attempt <= attempts and any(source.name == marker for source in job.inputs):
             load_files(job)  # its data files are written, and nobody learns of them
             os.kill(os.getpid() if pid is None else pid, signal.SIGKILL)
             signal.pause()
@@ -474,7 +474,7 @@ def hanging(marker: str, attempts: int) -> Callable[[WriteJob], Any]:
     """A task that never ends when the file is among its inputs."""
 
     def task(job: WriteJob) -> Any:
-        if job.attempt <= attempts and any(source.name == marker for source in job.inputs):
+        if job.name.attempt <= attempts and any(source.name == marker for source in job.inputs):
             signal.pause()
         return load_files(job)
 

@@ -205,7 +205,7 @@ def test_other_writers_win_until_tries_are_used_up(
     settings_with: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same batch is tried again after a wait, and rolls forward; nothing is decoded twice."""
-    monkeypatch.setitem(lake_module._TABLE_PROPERTIES, "commit.retry.min-wait-ms", "1")
+    monkeypatch.setitem(lake_module.TABLE_PROPERTIES, "commit.retry.min-wait-ms", "1")
     home = Home(settings_with(SETTLE_SECONDS="0"))
     home.drop(1)
     home.patience = 10
@@ -288,7 +288,7 @@ def test_database_is_locked_in_mid_batch(
 ) -> None:
     """The batch waits with one alert, uses up no attempt, and goes on when the lock is gone."""
     caplog.set_level("INFO", logger="lemonade")
-    monkeypatch.setattr(lake_module, "_BUSY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(lake_module, "BUSY_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_SECONDS", 0.05)
     home = Home(settings_with(SETTLE_SECONDS="0"))
     home.drop(1)

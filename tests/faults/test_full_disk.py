@@ -187,7 +187,9 @@ def test_a_disk_fills_up_and_gets_room_again(
     running.drop(10, 5)
     wait_for(lambda: said("world.away"), "the alert")
     running.drop(20, 5)
-    wait_for(lambda: running.service.work.held_back or full in ("ledger", "source_data"), "the pause of claiming")
+    wait_for(
+        lambda: running.service.work.gathering.held_back or full in ("ledger", "source_data"), "the pause of claiming"
+    )
     left = [name for name in running.waits() if name >= "vehicles_events_20260115120020"]
     assert left == [f"vehicles_events_202601151200{number}.json" for number in range(20, 25)]
     assert not running.loaded(10)
@@ -208,7 +210,7 @@ def test_what_one_task_wrote_is_not_in_the_way_of_the_next_attempt(
 ) -> None:
     """When one of two tasks finds the disk full, the data files of the other go too; the batch keeps its id."""
     fewest_bytes = 1
-    monkeypatch.setattr(worker, "_TASK_BYTES", fewest_bytes)  # two tasks, however small the files are
+    monkeypatch.setattr(worker, "TASK_BYTES", fewest_bytes)  # two tasks, however small the files are
     lake = small_disk.folder / "datalake"
     running = start(DATALAKE_BASE=str(lake), ICEBERG_CATALOG_URI=f"sqlite:///{small_disk.folder.parent}/c.db")
     running.drop(0, 5)
@@ -240,7 +242,7 @@ def test_claiming_stops_before_the_disk_is_full(
     assert running.loaded(5)
     running.drop(10, 5)
     wait_for(lambda: said("disk.low"), "the alert")
-    wait_for(lambda: running.service.work.held_back, "the pause of claiming")
+    wait_for(lambda: running.service.work.gathering.held_back, "the pause of claiming")
     assert len(running.waits()) == 5
     small_disk.free()
     wait_for(lambda: len(running.app.ledger.waiting()) == 5, "the claims of the rest")

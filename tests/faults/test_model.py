@@ -45,20 +45,20 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FileState, FlushReason
 from metadata.errors import BatchFault, LemonadeError, WorldFault
 from metadata.ledger.ledger import Ledger
-from metadata.operations.replay import Replays
-from metadata.operations.undo import Operations
+from metadata.operations.replay import ReplayLedger
+from metadata.operations.undo import UndoLedger
 from metadata.registry.registry import RegistrySnapshot
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from processors.load.commit_protocol import MicroBatches
+from processors.load.decode_step import Decoding
 from processors.load.move_step import Settler
 from processors.receipts.batches import Receipts
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import Rewriter
 from watcher.app import App
 from watcher.verbs.by_name import do
-from watcher.work.buffers import by_deaths
+from watcher.work.chunks import by_deaths
 from watcher.work.work import Work
 
 TABLE = "raw_data.vehicle_events"
@@ -214,7 +214,7 @@ class Died(BaseException):
 STEPS: dict[str, tuple[type, str]] = {
     "claim": (Ledger, "add_many"),
     "plan": (Ledger, "plan"),
-    "decode": (MicroBatches, "_decode"),
+    "decode": (Decoding, "decode"),
     "receipt": (Receipts, "write"),
     "prepare": (Ledger, "prepare"),
     "append": (Lake, "append"),
@@ -226,18 +226,18 @@ STEPS: dict[str, tuple[type, str]] = {
     "renew": (Ledger, "renew"),
     "settle": (Ledger, "settle"),
     "abandon": (Ledger, "abandon"),
-    "undo: plan": (Operations, "plan"),
+    "undo: plan": (UndoLedger, "plan"),
     "undo: write": (Rewriter, "write"),
-    "undo: prepare": (Operations, "prepare"),
-    "undo: record": (Operations, "record"),
-    "undo: settle": (Operations, "settle"),
+    "undo: prepare": (UndoLedger, "prepare"),
+    "undo: record": (UndoLedger, "record"),
+    "undo: settle": (UndoLedger, "settle"),
     "day built": (Ledger, "day_built"),
-    "take: plan": (Replays, "plan"),
+    "take: plan": (ReplayLedger, "plan"),
     "take: write": (Rewriter, "write"),
-    "take: prepare": (Replays, "prepare"),
+    "take: prepare": (ReplayLedger, "prepare"),
     "take: receipt": (OperationReceipts, "write"),
-    "take: record": (Replays, "record"),
-    "take: settle": (Replays, "settle"),
+    "take: record": (ReplayLedger, "record"),
+    "take: settle": (ReplayLedger, "settle"),
 }
 LOST = {
     "no answer": CommitStateUnknownException("504 Gateway Timeout"),

@@ -20,9 +20,10 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from metadata.errors import BatchFault
 from metadata.settings import Settings
 from processors.lake.lake import Lake
-from processors.load.commit_protocol import MicroBatches
-from processors.receipts import batches as receipts_module
-from processors.receipts.batches import ReceiptFiles, Receipts, sweep_receipts
+from processors.load.decode_step import Decoding
+from processors.receipts import files as receipt_files
+from processors.receipts.batches import Receipts, sweep_receipts
+from processors.receipts.files import ReceiptFiles
 from watcher.app import App
 from watcher.verbs.undo import undo
 
@@ -104,12 +105,12 @@ def test_a_ledger_that_is_lost_whole_is_written_again(home: Home) -> None:
     assert len(home.app.ledger.batches()) == 2
 
 
-@pytest.mark.parametrize("step", ["plan", "_decode", "prepare"])
+@pytest.mark.parametrize("step", ["plan", "decode", "prepare"])
 def test_files_in_work_at_the_backup_are_not_loaded_again(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """The backup was made while a batch was between two steps; since then it was loaded."""
-    owner: Any = MicroBatches if step == "_decode" else type(home.app.ledger)
+    owner: Any = Decoding if step == "decode" else type(home.app.ledger)
     original = getattr(owner, step)
 
     def and_back_up(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -262,7 +263,7 @@ def test_receipts_through_a_file_io(
     """A warehouse that is no plain path is written, listed, read and swept through PyIceberg's FileIO."""
     home.drop(1)
     backup = home.backup(tmp_path / "backup.db")
-    monkeypatch.setattr(receipts_module, "_local", lambda _location: None)
+    monkeypatch.setattr(receipt_files, "local_path", lambda _location: None)
     home.app.lake().file_io = file_io({})
     receipts = home.work.microbatches.receipts
     base = property(lambda files: f"file://{home.settings.datalake_base}/{files.folder}")
@@ -295,7 +296,8 @@ def test_files_that_ended_since_the_backup_are_known_again(home: Home, tmp_path:
         raise BatchFault("it always fails")
 
     home.patience = 100
-    home.work.microbatches._decode = broken  # type: ignore[method-assign] # a stand-in
+    runner = home.app.runner()
+    runner.run = broken  # type: ignore[method-assign] # it was made for this test
     home.load()
     before = {file.id: (file.name, file.state, file.path, file.code) for file in home.app.ledger.files()}
     assert sorted(state for _, state, _, _ in before.values()) == ["duplicate", "failed", "failed", "failed", "loaded"]

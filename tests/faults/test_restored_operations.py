@@ -15,7 +15,7 @@ from onehome import Home
 from rejecting import mend, records
 
 from metadata.database.models import Operation, ReplayRecord, SourceFile
-from metadata.operations.replay import Replays
+from metadata.operations.replay import ReplayLedger
 from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.receipts.operations import OperationReceipts
@@ -177,13 +177,13 @@ def test_a_backup_made_in_the_middle_of_a_replay(home: Home, tmp_path: Path, mon
     """The backup has it as planned, the tables have it done: it is not abandoned."""
     (a,) = load(home, 1)
     mend(home.app)
-    original = Replays.prepare
+    original = ReplayLedger.prepare
 
     def backs_up(*args: Any, **kwargs: Any) -> Any:
         home.backup(tmp_path / "backup.db")
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(Replays, "prepare", backs_up)
+    monkeypatch.setattr(ReplayLedger, "prepare", backs_up)
     do(home.work, "quarantine.replay", {"files": [a.id]})
     known = books(home), operations(home), reserved(home)
     home.restore(tmp_path / "backup.db")

@@ -179,7 +179,7 @@ def test_a_type_changed_in_mid_batch(daemon: Unsparked) -> None:
 
 def test_the_clock_set_back_across_hour_and_summary(daemon: Unsparked) -> None:
     """01:00 strikes once: set back to 00:30 and come to 01:00 again, nothing is flushed or summarised a second time."""
-    clock, ledger, scheduler = clock_of(daemon), daemon.app.ledger, daemon.service.scheduler
+    clock, ledger, scheduler = clock_of(daemon), daemon.app.ledger, daemon.service.due_work.scheduler
     one, day = datetime(2026, 1, 16, 1, tzinfo=UTC), datetime(2026, 1, 15, tzinfo=UTC).date()
     drop(daemon.incoming, NAMES[0], events_file(4))
     daemon.wait_for_states(claimed=1)

@@ -31,8 +31,8 @@ from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.move_step import Settler
 from processors.receipts.batches import Receipts
 from watcher.commands.flush import any_failed, print_flush
+from watcher.work.answers import flush_answer
 from watcher.work.startup_repair import Action
-from watcher.work.work import flush_answer
 
 EVENTS = "raw_data.vehicle_events"
 COMMIT = SqlCatalog.commit_table
@@ -441,7 +441,7 @@ def test_a_file_that_replaces_takes_rejected_records_out(home: Lasting, name: st
     assert home.snapshots() == (2, 2)
     home.assert_balanced(14, rejected=3)
     assert [row["_record_no"] for row in rejected_records(home.app)] == [7, 1, 2]
-    [operation] = [home.work.microbatches.operations.get(home.app.ledger.batches()[0].id)]
+    [operation] = [home.work.walkers.undo.operations.get(home.app.ledger.batches()[0].id)]
     assert (operation.removed_rows, operation.quarantine_rows) == (7, 3)
     assert operation.quarantine_snapshot_id is not None
 

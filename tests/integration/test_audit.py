@@ -29,8 +29,10 @@ from metadata.ledger.books import Scope
 from metadata.settings import Settings
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.read import audit as auditing
-from processors.read.audit import Audit, Code, audit
-from processors.read.lineage import BATCH_COLUMN, FILE_COLUMN, LineageReader, _by_scan
+from processors.read.audit import audit
+from processors.read.audit_files import folder_of_state
+from processors.read.findings import Audit, Code
+from processors.read.lineage import BATCH_COLUMN, FILE_COLUMN, LineageReader, rows_by_scan
 from watcher.commands.audit import audit as command
 from watcher.daemon.service import Service
 
@@ -153,7 +155,7 @@ def test_books_balance_whatever_became_of_the_files(shop: Workshop) -> None:
     states = sorted(shop.states())
     assert states == ["claimed", "duplicate", "failed", "failed", "held", *["loaded"] * 4, "missing"]
     result = look(shop)
-    assert (result.findings, result.files, result.rows, result.files_in_work) == ([], 10, 22, 0)
+    assert (result.findings, result.files, result.rows, result.in_work.files) == ([], 10, 22, 0)
     assert_app_books(shop.app, 21, key="vehicle_id")
 
 
@@ -178,7 +180,7 @@ def test_a_batch_in_work_is_no_fault(shop: Workshop, monkeypatch: pytest.MonkeyP
             with pytest.raises(KeyboardInterrupt):
                 shop.flush()
         result = look(shop)
-        assert (result.findings, result.files_in_work, result.batches_in_work) == ([], 1, 1), step
+        assert (result.findings, result.in_work.files, result.in_work.batches) == ([], 1, 1), step
         shop.begin().recover()
         shop.load()
     assert_app_books(shop.app, 30, key="vehicle_id")
@@ -206,7 +208,7 @@ def test_bounds_spare_the_reading_of_columns(lent: Workshop) -> None:
     assert first.pairs == later.pairs
     tasks = [task for task in table(lent).scan().plan_files() if task.file.record_count == 16]
     expected = {(file(lent, name).batch_id, file(lent, name).id): rows for name, rows in ((SECOND, 7), (THIRD, 9))}
-    assert _by_scan(table(lent), tasks[0]) == expected, "where delete files lie beside it"
+    assert rows_by_scan(table(lent), tasks[0]) == expected, "where delete files lie beside it"
 
 
 # -- tampering ----------------------------------------------------------------------------------------------------
@@ -374,7 +376,7 @@ def test_records_whose_operation_is_in_work_are_left_out(strict: Workshop) -> No
     table(strict, QUARANTINE).delete(f"_file_id = '{row.id}'")
     try:
         result = look(strict)
-        assert (result.findings, result.operations_in_work, result.files_in_work) == ([], 1, 1)
+        assert (result.findings, result.in_work.operations, result.in_work.files) == ([], 1, 1)
         sql(strict, "UPDATE operations SET state = 'settled' WHERE id = 'op'")
         assert codes(strict) == ["rows_missing"]
     finally:
@@ -417,7 +419,7 @@ def test_files_that_the_ledger_does_not_know_are_noticed(lent: Workshop) -> None
     now = (base / "processing/p/q").stat().st_ctime
     lent.clock.forward(now - lent.clock.now().timestamp())
     result = look(lent)
-    assert ([finding.code for finding in result.findings], result.files_in_work) == ([Code.UNKNOWN_FILE] * 2, 2)
+    assert ([finding.code for finding in result.findings], result.in_work.files) == ([Code.UNKNOWN_FILE] * 2, 2)
     for path in (*made, base / "failed/.hidden", base / "failed/x.json.error.json"):
         path.unlink()
 
@@ -508,10 +510,10 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[dict[str, Any
 def test_nightly_after_the_summary(lent: Workshop, told: Callable[[str], list[dict[str, Any]]]) -> None:
     """The schedule's summary is followed by an audit: an event, or a critical alert with the first findings."""
     service = Service(lent.app)
-    service._scheduled_summary(lent.clock.now())
+    service.due_work.summarize(lent.clock.now())
     assert [(line["files"], line["rows"]) for line in told("audit.finished")] == [(4, 22)]
     with aside(Path(file(lent, SECOND).path)):
-        service._scheduled_summary(lent.clock.now())
+        service.due_work.summarize(lent.clock.now())
     (alert,) = told("audit.failed")
     assert (alert["alert"], alert["severity"], alert["code"]) == (True, "critical", "file_missing_on_disk")
     assert (len(alert["findings"]), alert["findings_count"]) == (1, 1)
@@ -523,7 +525,7 @@ def test_nightly_audit_can_be_switched_off(
 ) -> None:
     """AUDIT_NIGHTLY=false leaves only the command."""
     shop = Workshop(settings_with(AUDIT_NIGHTLY="false"))
-    Service(shop.app)._scheduled_summary(shop.clock.now())
+    Service(shop.app).due_work.summarize(shop.clock.now())
     assert told("audit.finished") == []
     shop.close()
 
@@ -531,5 +533,5 @@ def test_nightly_audit_can_be_switched_off(
 def test_states_have_their_folders() -> None:
     """Every state is judged or left out on purpose: a replaced file is kept where it was, a missing one is nowhere."""
     folders = Settings.load({}, None).folders
-    free = {state for state in FileState if auditing._folder_of(folders, state) is None}
+    free = {state for state in FileState if folder_of_state(folders, state) is None}
     assert free == {FileState.REPLACED, FileState.MISSING}

@@ -14,9 +14,9 @@ from unsparked import TICKS, Unsparked, tick
 
 from metadata.database.states import FlushReason
 from metadata.errors import Busy, UsageError
-from metadata.operations.backfill import Backfills
+from metadata.operations.backfill import BackfillLedger
 from metadata.settings import Settings
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
 from watcher.cli import VerbGroup
 from watcher.verbs.adopt import proposals, with_adopted
@@ -51,7 +51,7 @@ def filled(orders: Orders) -> dict[str, Any]:
 
 def test_an_adopted_key_becomes_a_column_with_its_old_values(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values that fit leave `_rescued`, others stay there; rows, lineage and books are what they were."""
-    monkeypatch.setattr("processors.change.backfill.FEW_BYTES", 0)  # through the runner, as with more data
+    monkeypatch.setattr("processors.rewrite.rewriter.FEW_BYTES", 0)  # through the runner, as with more data
     orders.take(rescued(1, weight=1.5, note="kept"), rescued(2, weight="heavy", Größe=3), rescued(3))
     orders.take(rescued(4, weight=2), rescued(5, weight=None, other={"a": [1]}))
     lineage = ("id", "_source_file", "_file_id", "_record_no", "_batch_id", "note", "count")
@@ -131,9 +131,9 @@ def test_a_column_that_has_a_value_keeps_it(orders: Orders) -> None:
     ("owner", "step", "after", "action"),
     [
         (Lake, "ensure_type_table", True, Action.ABANDON),
-        (Backfills, "prepare", True, Action.COMMIT),
+        (BackfillLedger, "prepare", True, Action.COMMIT),
         (Lake, "overwrite", True, Action.RECORD),
-        (Backfills, "record", True, Action.SETTLE),
+        (BackfillLedger, "record", True, Action.SETTLE),
     ],
 )
 def test_a_crash_in_a_backfill(
@@ -147,7 +147,7 @@ def test_a_crash_in_a_backfill(
     assert (repair.kind, repair.action) == ("backfill", action)
     orders.work.recover()
     assert orders.work.inspect() == []
-    assert (orders.work.backfill.backfills.get(repair.thing).snapshot_id is None) == (action is Action.ABANDON)
+    assert (orders.work.walkers.backfill.operations.get(repair.thing).snapshot_id is None) == (action is Action.ABANDON)
     assert filled(orders)["rows"] == (1 if action is Action.ABANDON else 0)
     assert orders.read("id", "extra", "_rescued") == [(1, "a", None), (2, None, None)]
     orders.assert_books(2, TABLE)

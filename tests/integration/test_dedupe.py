@@ -48,7 +48,7 @@ def rejected(shop: Workshop) -> list[tuple[str, int, str]]:
 def test_a_key_is_there_once(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first in its file, then in its batch, then in the table stays; the rest is in the quarantine, with why."""
     fewest_bytes = 1
-    monkeypatch.setattr(worker, "_TASK_BYTES", fewest_bytes)  # each file would be a task of its own
+    monkeypatch.setattr(worker, "TASK_BYTES", fewest_bytes)  # each file would be a task of its own
     first = events_file(3)
     first["vehicles_events"].append(first["vehicles_events"][1])
     shop.drop(DAY.format(0), first)
@@ -82,7 +82,7 @@ def test_only_partitions_that_the_batch_touches_are_looked_at(shop: Workshop) ->
     assert vehicles(shop) == ["v0", "v0", "v1", "v1", "v2", "v2"]
     (file,) = shop.rows(DAY.format(0))
     batch = shop.app.ledger.batch(str(file.batch_id))
-    shop.work.undo.undo([file], batch, shop.work.read_registry().active[0], whole=True)
+    shop.work.walkers.undo.undo([file], batch, shop.work.read_registry().active[0], whole=True)
     shop.drop(DAY.format(1), rows=3)
     shop.load()
     assert rejected(shop) == []

@@ -15,7 +15,7 @@ from metadata.errors import BatchFault, TypeStopped
 from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.read.query import QueryEngine
-from watcher.work.handover import FlushReport
+from watcher.work.flush_report import FlushReport
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from metadata.database.states import FileState, FlushReason
 from metadata.ids import new_id
 from metadata.ledger.file_history import of_file
 from metadata.ledger.ledger import Ledger
-from metadata.ledger.values import Arrival, FileOutcome, NewFile
+from metadata.ledger.values import Arrival, FileOutcome, HeldClaim, NewFile
 from metadata.settings import Settings
 from watcher.app import App
 from watcher.commands.explain import explain
@@ -193,7 +193,7 @@ def test_every_way_of_a_state_is_a_step(ledger: Ledger) -> None:
     ledger.add_many([NewFile(files[1].arrival, FileState.FAILED, "/failed/1", None, "bad_name", "no")])
     ledger.add_many(files[2:])
     assert_history_ends_at_the_ledger(ledger)
-    ledger.claim_held(held, "a", "/processing/a/0", "d0", 10)
+    ledger.claim_held_many([HeldClaim(held, "a", "/processing/a/0", "d0", 10)])
     ledger.refuse_claimed(held, "/failed/a/0", "unreadable", "no permission")
     ledger.mark_missing(gone, "removed")
     ledger.set_path(plain, "/processing/a/moved")

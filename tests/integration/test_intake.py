@@ -25,9 +25,11 @@ from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import NewFile
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
-from metadata.types.definition import FileType, TypeStatus
-from watcher.intake.intake import GROUP_FILES, Intake, ScanResult
-from watcher.intake.observer import Nominations
+from metadata.types.file_type import FileType, TypeStatus
+from watcher.intake.intake import Intake
+from watcher.intake.nominations import Nominations
+from watcher.intake.round import GROUP_FILES
+from watcher.intake.scan_result import ScanResult
 from watcher.work.buffers import Buffer, Buffers
 
 EVENTS = "vehicle_events_20260115120000.json"
@@ -224,7 +226,8 @@ def test_buffers_count_what_was_claimed(house: House) -> None:
     house.drop("vehicle_events_20260115130000.json", b"[]")
     house.scan_settled()
     buffers.reload(house.ledger)
-    assert buffers.all() == {"vehicle_events": Buffer("vehicle_events", 2, len(BODY) + 2, house.clock.now())}
+    assert buffers.get("vehicle_events") == Buffer("vehicle_events", 2, len(BODY) + 2, house.clock.now())
+    assert buffers.get("truck_events") == Buffer("truck_events")
 
 
 def test_the_oldest_file_is_claimed_first(house: House) -> None:

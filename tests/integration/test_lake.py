@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io.pyarrow import write_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey, PartitionSpec
@@ -24,8 +25,9 @@ from pyiceberg.types import DateType, LongType, NestedField, StringType, StructT
 from metadata.errors import BatchFault, TypeStopped, WorldFault
 from metadata.settings import Settings
 from processors.lake import lake as lake_module
-from processors.lake.lake import Lake, LandingState, TableHandle
-from processors.lake.landing import derived_snapshot_id
+from processors.lake.handle import TableHandle
+from processors.lake.lake import Lake
+from processors.lake.landing import LandingState, derived_snapshot_id
 
 NAME = "raw_data.events"
 DAY = date(2026, 1, 15)
@@ -187,11 +189,25 @@ def test_ensure_table_refuses_other_types_and_partitions(lake: Lake, table: Tabl
     assert caught.value.code == "table_mismatch"
 
 
+def see_first(monkeypatch: pytest.MonkeyPatch, lake: Lake, table: Table | None) -> None:
+    """A lake's next look at its table finds it like this, None: not there; later ones find it as it is."""
+    load, looks = lake.catalog.load_table, [table]
+
+    def look(name: str) -> Table:
+        if not looks:
+            return load(name)
+        seen = looks.pop()
+        if seen is None:
+            raise NoSuchTableError(name)
+        return seen
+
+    monkeypatch.setattr(lake.catalog, "load_table", look)
+
+
 def test_ensure_table_survives_a_faster_one(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that somebody made between the look and the creation is taken as it is."""
     slow = Lake(settings_in(tmp_path))
-    looks = iter([None])
-    monkeypatch.setattr(slow, "_load", lambda name: next(looks))
+    see_first(monkeypatch, slow, None)
     made = lake.ensure_table(NAME, SCHEMA, BY_DATE)
     assert slow.ensure_table(NAME, SCHEMA, BY_DATE).metadata.table_uuid == made.metadata.table_uuid
 
@@ -248,7 +264,7 @@ def test_append_from_a_stale_table_adds_nothing(
     data_files = write(lake, batch_id)
     other = Lake(settings_in(tmp_path))
     stale = other.table(NAME)
-    monkeypatch.setattr(other, "_load", lambda name: stale)
+    see_first(monkeypatch, other, stale)
     lake.append(NAME, batch_id, data_files, {})
     commit = other.append(NAME, batch_id, data_files, {})
     assert commit.landed_before
@@ -262,7 +278,7 @@ def test_append_from_a_stale_table_keeps_what_others_added(
     first, second = batch_id_at(0), batch_id_at(1)
     other = Lake(settings_in(tmp_path))
     stale = other.table(NAME)
-    monkeypatch.setattr(other, "_load", lambda name: stale)
+    see_first(monkeypatch, other, stale)
     lake.append(NAME, first, write(lake, first), {})
     commit = other.append(NAME, second, write(lake, second), {})
     assert not commit.landed_before
@@ -314,7 +330,7 @@ def test_a_locked_catalog_is_the_worlds_fault(
     lake: Lake, table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another program holds SQLite's lock beyond the busy timeout: nothing landed, and the next call lands it."""
-    monkeypatch.setattr(lake_module, "_BUSY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(lake_module, "BUSY_TIMEOUT_SECONDS", 0.1)
     batch_id = batch_id_at(0)
     data_files = write(lake, batch_id)
     hurried = Lake(settings_in(tmp_path))

@@ -15,8 +15,7 @@ from metadata.database.states import FileState, FlushReason
 from metadata.errors import Fatal, WorldFault
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from metadata.ledger.reject_counts import bounded
-from metadata.ledger.values import Arrival, FileOutcome, Plan, RejectReason, UnknownKey, WrittenFile
+from metadata.ledger.values import Arrival, FileOutcome, NewFile, Plan, RejectReason, UnknownKey, WrittenFile, bounded
 from metadata.settings import Settings
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -34,7 +33,7 @@ def claim(ledger: Ledger, name: str = "a_20260115120000.json", digest: str = "d1
     """One claimed file of type `a`; its id."""
     file_id = new_id(ledger.clock)
     arrival = Arrival(file_id, name, "a", NOON, 10, NOON, "scan", NOON, digest)
-    ledger.add_claimed(arrival, "a", f"/processing/a/{file_id}")
+    ledger.add_many([NewFile(arrival, FileState.CLAIMED, f"/processing/a/{file_id}", "a")])
     return file_id
 
 
@@ -155,7 +154,7 @@ def test_unknown_keys_are_counted_when_their_batch_is_recorded(
     ledger: Ledger, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of all files together, with the first and last time; a type keeps so many keys and no more."""
-    monkeypatch.setattr("metadata.ledger.reject_counts.MOST_UNKNOWN", 2)
+    monkeypatch.setattr("metadata.ledger.unknown_keys.MOST_UNKNOWN", 2)
     began = clock.now()
     load(ledger, claim(ledger), unknown=(UnknownKey("colour", 2, '"red"'), UnknownKey("x" * 300, 1, "1")))
     clock.forward(60)

@@ -15,8 +15,8 @@ import pytest
 from watchdog.events import FileClosedEvent, FileModifiedEvent
 from watchdog.observers.api import BaseObserver
 
-import watcher.intake.observer
-from watcher.intake.observer import Nominations, Observer, Watching
+from watcher.intake.nominations import Nominations, Nominees
+from watcher.intake.observer import Observer, Watching, system_observer
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="these are the events of Linux")
 
@@ -26,7 +26,7 @@ NAME = "vehicle_events_20260115120000.json"
 class Watched:
     """An observer, and what it has said so far."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make_system_observer: Callable[[], BaseObserver] = system_observer) -> None:
         self.incoming = folder / "incoming"
         self.incoming.mkdir()
         self.aside = folder / "aside"
@@ -34,7 +34,9 @@ class Watched:
         self.wake_file = folder / "state" / "wake"
         self.wake_file.parent.mkdir()
         self.woken = threading.Event()
-        self.observer = Observer(self.incoming, self.wake_file, self.woken.set)
+        self.observer = Observer(
+            self.incoming, self.wake_file, self.woken.set, make_system_observer=make_system_observer
+        )
         self.closed: set[str] = set()
         self.changed: set[str] = set()
         self.overflowed = False
@@ -128,8 +130,7 @@ def test_a_write_after_the_close_takes_it_back(watched: Watched) -> None:
         stream.write(b"]")
         stream.flush()
         after.write_bytes(b"x")
-        nominees = watched.observer._nominees
-        watched.wait_for(lambda: "after" in nominees.closed)
+        watched.wait_for(lambda: "after" in watched.observer.nominees.closed)
         taken = watched.observer.take()
         assert taken == Nominations(frozenset({"after"}), frozenset({NAME}))
     watched.until(lambda: NAME in watched.closed)
@@ -210,15 +211,22 @@ def test_a_folder_made_again_is_watched_again(watched: Watched) -> None:
         watched.closed.clear()
 
 
-def test_lost_events_are_told(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+def test_lost_events_are_told(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A queue of the kernel's that really overflows: the flag and an alert in place of watchdog's line."""
+    from watchdog.observers.inotify_c import InotifyFD  # only Linux has it
+
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    reader: Any = watched.observer._observer
-    reader = reader._inotify_fd
     first, second = watched.incoming / "a", watched.incoming / "b"
     blocker = threading.Event()
-    handle = reader.handle_event
-    reader.handle_event = lambda event: (blocker.wait(60), handle(event))
+    handle = InotifyFD.handle_event
+
+    def stand_still(reader: InotifyFD, event: Any) -> None:
+        blocker.wait(60)
+        handle(reader, event)
+
+    monkeypatch.setattr(InotifyFD, "handle_event", stand_still)
     first.touch()
     second.touch()
     for _ in range(limit // 2 + 3000):  # the reader stands still, with its hands full; of one name they would be merged
@@ -253,25 +261,20 @@ def test_an_overflow_is_heard_at_any_log_level(watched: Watched) -> None:
 
 def test_after_an_overflow_no_close_counts(tmp_path: Path) -> None:
     """A close that was read may have been followed by a write that was lost."""
-    made = Watched(tmp_path)
-    nominees = made.observer._nominees
-    nominees.incoming, nominees.is_exact = str(made.incoming), True
-    nominees.on_any_event(FileClosedEvent(str(made.incoming / NAME)))
+    nominees = Nominees(lambda: None, str(tmp_path), is_exact=True)
+    nominees.on_any_event(FileClosedEvent(str(tmp_path / NAME)))
     assert nominees.overflow()
     assert not nominees.overflow()
-    assert made.observer.take() == Nominations(changed=frozenset({NAME}), overflowed=True)
+    assert nominees.take() == Nominations(changed=frozenset({NAME}), overflowed=True)
 
 
-def test_where_events_cannot_be_had_it_polls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_where_events_cannot_be_had_it_polls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Too many watches or instances: one alert, polling, and nothing that polling sees ends a wait."""
 
     def no_more(*_: Any, **__: Any) -> BaseObserver:
         raise OSError(24, "inotify instance limit reached")
 
-    monkeypatch.setattr(watcher.intake.observer, "_system_observer", no_more)
-    made = Watched(tmp_path)
+    made = Watched(tmp_path, no_more)
     assert made.observer.start() == Watching("polling", "inotify instance limit reached")
     try:
         (made.incoming / NAME).write_bytes(b"[]")
@@ -322,5 +325,5 @@ def test_start_and_stop_may_be_repeated(watched: Watched) -> None:
 
 def test_unknown_events_do_not_matter(watched: Watched) -> None:
     """An event of a path elsewhere, as a stale watch may send it, nominates nothing."""
-    watched.observer._nominees.on_any_event(FileModifiedEvent(str(watched.aside / NAME)))
+    watched.observer.nominees.on_any_event(FileModifiedEvent(str(watched.aside / NAME)))
     assert watched.observer.take() == Nominations()

@@ -28,7 +28,8 @@ from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import arrow_schema, iceberg_schema, partition_spec
 from processors.lake.lake import Lake
-from processors.read.query import QueryEngine, split_statements
+from processors.read.query import QueryEngine
+from processors.read.statements import split_statements
 from watcher.app import App
 from watcher.commands.query import query
 

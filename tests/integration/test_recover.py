@@ -73,7 +73,7 @@ def test_nothing_to_repair(shop: Workshop) -> None:
 @pytest.mark.parametrize(
     ("owner", "step", "after", "expected", "now"),
     [
-        ("batches", "_decode", False, ("batch", "planned", Action.CLAIM_AGAIN), "abandoned"),
+        ("decoding", "decode", False, ("batch", "planned", Action.CLAIM_AGAIN), "abandoned"),
         ("receipts", "write", True, ("batch", "planned", Action.REBUILD), "settled"),
         ("lake", "append", False, ("batch", "prepared", Action.COMMIT), "settled"),
         ("lake", "append", True, ("batch", "prepared", Action.RECORD), "settled"),
@@ -91,7 +91,12 @@ def test_it_does_what_the_dry_run_shows(
 ) -> None:
     """After a death at any step: the dry run names what is left and touches nothing; then it is put in order."""
     batches = shop.work.microbatches
-    owners = {"batches": batches, "receipts": batches.receipts, "lake": shop.app.lake(), "ledger": batches.ledger}
+    owners = {
+        "decoding": batches.decoding,
+        "receipts": batches.receipts,
+        "lake": shop.app.lake(),
+        "ledger": batches.ledger,
+    }
     die_in(shop, monkeypatch, owners[owner], step, after=after)
     assert found(shop) == [expected]
     before = everything(shop)

@@ -17,14 +17,15 @@ from metadata.database.models import Operation
 from metadata.database.states import BatchState, FileState
 from metadata.errors import ConfigurationError, UnknownOutcome
 from metadata.ledger.ledger import Ledger
-from metadata.operations.undo import Operations
+from metadata.operations.undo import UndoLedger
 from metadata.settings import Settings
-from processors.lake.lake import BATCH_ID, OPERATION, Lake
-from processors.load.commit_protocol import MicroBatches
+from processors.lake.commits import BATCH_ID, OPERATION
+from processors.lake.lake import Lake
+from processors.load.decode_step import Decoding
 from processors.load.move_step import Settler
 from processors.rewrite.rewriter import Rewriter
 from watcher.verbs.by_name import do
-from watcher.work.work import flush_answer
+from watcher.work.answers import flush_answer
 
 TABLE = "raw_data.vehicle_events"
 A, B = (f"vehicles_events_2026011512000{number}.json" for number in range(2))
@@ -245,9 +246,9 @@ class Died(BaseException):
 
 STEPS: dict[str, tuple[type, str]] = {
     "plan": (Ledger, "plan"),
-    "decode": (MicroBatches, "_decode"),
+    "decode": (Decoding, "decode"),
     "rewrite": (Rewriter, "write"),
-    "prepare of the operation": (Operations, "prepare"),
+    "prepare of the operation": (UndoLedger, "prepare"),
     "prepare": (Ledger, "prepare"),
     "commit": (Lake, "overwrite"),
     "record": (Ledger, "record"),

@@ -12,12 +12,12 @@ from handclock import HandClock
 
 from metadata.database.engine import Database
 from metadata.errors import ConfigurationError, FileRefused, UsageError
-from metadata.files.names import match_type, parse_name
+from metadata.files.names import parse_name
 from metadata.registry import get_or_create_table_metadata
 from metadata.registry.registry import Registry, type_name_of
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
-from metadata.types.definition import TypeStatus
+from metadata.types.file_type import TypeStatus, match_type
 from watcher.app import App
 from watcher.verbs.by_name import do
 from watcher.work.work import Work

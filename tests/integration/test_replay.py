@@ -23,7 +23,8 @@ from metadata.errors import UsageError, WorldFault
 from metadata.reject_codes import RejectCode
 from metadata.settings import Settings
 from processors.change.chosen_records import Selection
-from processors.lake.lake import OPERATION_ID, Lake
+from processors.lake.commits import OPERATION_ID
+from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from watcher.cli import VerbGroup
 from watcher.commands.explain import explain
@@ -192,11 +193,11 @@ def test_a_reserved_record_is_not_taken_again(shop: Workshop, monkeypatch: pytes
     """Also when the quarantine still shows it: whoever reserved it first has it, and the table gets it once."""
     load(shop)
     mend(shop)
-    seen = list(shop.work.replay.records.chunks(Selection(), records=10, size_bytes=1000))
+    seen = list(shop.work.walkers.replay.records.chunks(Selection(), records=10, size_bytes=1000))
     assert replay(shop)["done"] == 2
     file_type = shop.app.registry.get("vehicle_events")
     (chunk,) = seen
-    again = shop.work.replay.take("replay", chunk, file_type, TABLE)
+    again = shop.work.walkers.replay.take("replay", chunk, file_type, TABLE)
     assert (again.operation_id, again.records) == (None, 0)
     assert where(shop) == ([1, 2, 3, 4, 5], [])
     shop.assert_books(5)

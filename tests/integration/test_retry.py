@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,22 +202,6 @@ def test_a_crash_between_move_and_row_loads_the_file_once(app: App, monkeypatch:
 
     monkeypatch.setattr(type(app.ledger), "retry_many", die)
     with pytest.raises(KeyboardInterrupt):
-        perform(app, "retry", {"all": True})
-    monkeypatch.undo()
-    load(app)
-    assert [each.rows for each in app.ledger.files() if each.state == FileState.LOADED] == [10]
-    assert_books(app)
-
-
-def test_a_disk_that_fails_below_a_retry_is_waited_out(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folders that cannot be brought to disk are no bug of ours; the file lies in processing/ and is loaded once."""
-    mend(fail(app))
-
-    def refuse(*_: Any) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(retrying, "sync_folders", refuse)
-    with pytest.raises(WorldFault, match="taking files back into processing/: Input/output error; "):
         perform(app, "retry", {"all": True})
     monkeypatch.undo()
     load(app)

@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import psutil
@@ -14,7 +16,17 @@ import pytest
 from command import wait_for
 
 from metadata.errors import BatchFault, ConfigurationError, FileRefused, LemonadeError, WorldFault
+from metadata.files.digest import digest_of
 from metadata.settings import Settings
+from metadata.types.parse_config import parse_config
+from metadata.types.parse_definition import parse_definition
+from processors.decode.schema import iceberg_schema, partition_spec
+from processors.lake import quarantine_table as quarantine
+from processors.lake.data_files import TaskName
+from processors.lake.lake import Lake
+from processors.load.load_task import ExistingRows, Quarantine, WriteJob, load_files
+from processors.load.read_source import SourceInput
+from processors.rewrite.which_rows import LoadedRows
 from processors.spark.java import Java, find_java
 from processors.spark.spark_runner import SparkRunner
 
@@ -94,7 +106,45 @@ def test_tasks_run_in_other_processes(spark: SparkRunner) -> None:
     for pid, modules, interpreter in spark.run(look, [0, 1], "look"):
         assert pid not in (os.getpid(), jvm(spark))
         assert interpreter == sys.executable
-        assert {"pandas", "pyarrow"} <= modules
+        assert {"pandas", "pyarrow", "processors.load.load_task"} <= modules
+
+
+def test_a_worker_that_has_loaded_files_is_light(spark: SparkRunner, tmp_path: Path) -> None:
+    """A worker never imports the ledger's ORM, the settings or Iceberg's catalogs: not to start, nor to load files."""
+    content = b'[{"n": 1}, {"n": "one"}]'
+    path = tmp_path / "ticks_20260115120000.json"
+    path.write_bytes(content)
+    lake = Lake(
+        Settings.load({"DATALAKE_BASE": str(tmp_path), "ICEBERG_CATALOG_URI": f"sqlite:///{tmp_path}/c.db"}, None)
+    )
+    lake.init()
+    definition = parse_definition({"primary_key": ["n"], "fields": [{"name": "n", "type": "long"}]})
+    config = parse_config({"dedupe": "primary_key"}, None, definition)
+    table = lake.ensure_table("raw_data.ticks", iceberg_schema(definition), partition_spec(definition, config))
+    rejects = lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
+    job = WriteJob(
+        name=TaskName(str(uuid.uuid4()), 1, 0),
+        handle=lake.handle(table),
+        quarantine=Quarantine(lake.handle(rejects), "ticks", 1, datetime.now(UTC), raw_max_bytes=1000),
+        definition=definition,
+        config=config,
+        keys=("ticks",),
+        inputs=(
+            SourceInput("f", str(path), path.name, digest_of(content), date(2026, 1, 15), len(content), False, None),
+        ),
+        time_field=None,
+        max_decoded_bytes=1000,
+        existing=ExistingRows((), LoadedRows.from_batch("earlier")),
+    )
+
+    def load(job: WriteJob) -> tuple[list[tuple[int, int]], set[str]]:
+        outcomes = load_files(job).outcomes
+        return [(each.rows, each.rejected) for each in outcomes], set(sys.modules)
+
+    [(counts, modules)] = spark.run(load, [job], "load")
+    assert counts == [(1, 1)]
+    assert {"processors.load.load_task", "pyiceberg.table"} <= modules
+    assert modules & {"sqlalchemy.orm", "pydantic_settings", "pyiceberg.catalog"} == set()
 
 
 def test_tasks_may_be_large(spark: SparkRunner) -> None:

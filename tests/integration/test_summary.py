@@ -16,10 +16,11 @@ from metadata.database.engine import Database
 from metadata.database.models import Base, SummaryDay
 from metadata.errors import UsageError
 from metadata.ids import new_id
-from metadata.ledger.ledger import Ledger, touch_day
+from metadata.ledger.ledger import Ledger
+from metadata.ledger.summary_days import touch_days
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
-from metadata.types.definition import FileType, TypeStatus, table_identifier
+from metadata.types.file_type import FileType, TypeStatus, table_identifier
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
@@ -92,7 +93,7 @@ class House:
     def dirty(self, day: date, file_type: str = "vehicle_events", table: str = DAILY) -> None:
         """A commit has touched the day."""
         with self.database.writing() as session:
-            touch_day(session, table, file_type, day)
+            touch_days(session, table, file_type, [day.isoformat()])
 
     def build(self, file_type: FileType, *days: date) -> SummaryResult:
         """Build days."""

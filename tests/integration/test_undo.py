@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from books import assert_app_books
@@ -18,11 +20,13 @@ from metadata.database.models import Operation, SourceFile
 from metadata.database.states import BatchState, FileState
 from metadata.errors import Busy, TypeStopped, UsageError, WorldFault
 from metadata.ids import new_id
-from metadata.ledger.deliveries import OnRedelivery
-from metadata.operations.undo import Operations
+from metadata.operations.undo import UndoLedger
 from metadata.settings import Settings
+from metadata.types.config import OnRedelivery
 from processors.change.undo import Undo
-from processors.lake.lake import OPERATION_ID, Lake
+from processors.lake import data_files as writing
+from processors.lake.commits import OPERATION_ID
+from processors.lake.lake import Lake
 from processors.load.move_step import Settler
 from processors.rewrite import rewriter as rewrite
 from processors.rewrite.rewriter import Rewriter
@@ -280,6 +284,24 @@ def test_rows_that_are_not_what_the_ledger_says(shop: Workshop) -> None:
     assert [row.state for row in operations(shop)] == [BatchState.ABANDONED]
 
 
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EIO, "warehouse_away")])
+def test_a_disk_without_room_for_what_stays(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+) -> None:
+    """A full disk is called so, as while a batch is loaded; nothing was changed, and it goes once there is room."""
+    load(shop, A, B)
+
+    def refuse(*_args: Any) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch, pytest.raises(WorldFault, match="writing data files of raw_data") as fault:
+        patch.setattr(writing, "write_file", refuse)
+        undo(shop, A)
+    assert fault.value.code == code
+    assert [row.state for row in operations(shop)] == [BatchState.ABANDONED]
+    assert undo(shop, A)["rows"] == 10
+
+
 def operations(shop: Workshop) -> list[Operation]:
     """Every operation, oldest first."""
     with shop.app.database.reading() as session:
@@ -344,14 +366,14 @@ class Died(BaseException):
 
 
 STEPS: dict[str, tuple[type, str]] = {
-    "plan": (Operations, "plan"),
+    "plan": (UndoLedger, "plan"),
     "write": (Rewriter, "write"),
-    "prepare": (Operations, "prepare"),
+    "prepare": (UndoLedger, "prepare"),
     "commit": (Lake, "overwrite"),
-    "record": (Operations, "record"),
+    "record": (UndoLedger, "record"),
     "moves": (Settler, "settle_files"),
     "back": (Undo, "_bring_back"),
-    "settle": (Operations, "settle"),
+    "settle": (UndoLedger, "settle"),
 }
 
 

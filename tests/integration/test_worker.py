@@ -15,22 +15,26 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from packed import packed
 
 from metadata.errors import Fatal, WorldFault
+from metadata.files.suffixes_and_codecs import CODECS, FORMS, Codec, Form, read_suffixes
 from metadata.ledger.values import FileOutcome
 from metadata.settings import Settings
-from metadata.types.definition import Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import Definition
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
 from processors.lake import data_files as datafiles
 from processors.lake import quarantine_table as quarantine
+from processors.lake.data_files import Output, TaskName
 from processors.lake.lake import Lake
 from processors.load import load_task as worker
-from processors.load.load_task import Quarantine, SourceInput, TaskResult, WriteJob, cut_tasks, load_files
+from processors.load.load_task import Quarantine, TaskResult, WriteJob, cut_tasks, load_files
+from processors.load.read_source import SourceInput
 
 NAME = "raw_data.events"
 DAY = date(2026, 1, 15)
@@ -98,7 +102,7 @@ class House:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         path = self.folder / name
         path.write_bytes(data)
-        ending = name.rpartition(".")[2]
+        lines, codec = read_suffixes(name)
         return SourceInput(
             file_id=f"file-{number:04}",
             path=str(path),
@@ -106,19 +110,19 @@ class House:
             digest=hashlib.sha256(data).hexdigest(),
             day=day,
             size_bytes=len(data),
-            lines=".jsonl" in name or ".ndjson" in name,
-            compression=ending if ending in ("gz", "zst") else None,  # type: ignore[arg-type] # narrowed to the two
+            lines=lines,
+            codec=codec,
         )
 
-    def job(self, *inputs: SourceInput, batch_id: str | None = None, **changes: Any) -> WriteJob:
+    def job(
+        self, *inputs: SourceInput, batch_id: str | None = None, attempt: int = 1, task: int = 0, **changes: Any
+    ) -> WriteJob:
         """The task that loads these files."""
         spec = partition_spec(self.definition, self.config)
         table = self.lake.ensure_table(NAME, iceberg_schema(self.definition), spec)
         rejects = self.lake.ensure_table(quarantine.TABLE, quarantine.iceberg_schema(), quarantine.partition_spec())
         facts: dict[str, Any] = {
-            "batch_id": batch_id or str(uuid.uuid4()),
-            "attempt": 1,
-            "task": 0,
+            "name": TaskName(batch_id or str(uuid.uuid4()), attempt, task),
             "handle": self.lake.handle(table),
             "quarantine": Quarantine(self.lake.handle(rejects), "events", 3, NOW, raw_max_bytes=1000),
             "definition": self.definition,
@@ -137,7 +141,7 @@ class House:
         result: TaskResult = pickle.loads(pickle.dumps(load_files(job)))
         for name, data_files in ((quarantine.TABLE, result.quarantined), (NAME, result.data_files)):
             if data_files:
-                self.lake.append(name, job.batch_id, data_files, {})
+                self.lake.append(name, job.name.batch_id, data_files, {})
         return result
 
     def rows(self, name: str = NAME) -> list[dict[str, Any]]:
@@ -219,15 +223,15 @@ def test_attempts_and_tasks_never_share_a_file_name(house: House) -> None:
     assert len(paths) == 4
 
 
-@pytest.mark.parametrize("ending", ["json", "jsonl", "ndjson", "json.gz", "jsonl.gz", "json.zst", "ndjson.zst"])
-def test_every_suffix_and_compression(house: House, ending: str) -> None:
+@pytest.mark.parametrize("codec", [None, *CODECS], ids=lambda codec: codec.name if codec else "plain")
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.suffix)
+def test_every_form_and_codec(house: House, form: Form, codec: Codec | None) -> None:
     """The name says how the bytes are read."""
     records = [event(1), event(2)]
-    plain = json.dumps(records).encode() if ending.startswith("json.") or ending == "json" else b""
-    plain = plain or b"\n".join(json.dumps(record).encode() for record in records)
-    packed = {"gz": gzip.compress, "zst": lambda data: pa.compress(data, "zstd", asbytes=True)}
-    data = packed.get(ending.rpartition(".")[2], lambda data: data)(plain)
-    result = house.load(house.drop(data, f"events_20260115120000.{ending}"))
+    lines = b"\n".join(json.dumps(record).encode() for record in records)
+    data = packed(codec, lines if form.lines else json.dumps(records).encode())
+    name = f"events_20260115120000.{form.suffix}{f'.{codec.suffix}' if codec else ''}"
+    result = house.load(house.drop(data, name))
     assert only(result).outcome == "loaded"
     assert [row["speed"] for row in house.rows()] == [1, 2]
 
@@ -276,8 +280,8 @@ def test_a_file_without_records_is_loaded(house: House) -> None:
 
 def test_a_large_partition_is_cut_into_several_data_files(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory is bounded; the rows are all there."""
-    monkeypatch.setattr(datafiles, "_DATA_FILE_BYTES", 1)
-    monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(datafiles, "DATA_FILE_BYTES", 1)
+    monkeypatch.setattr(worker, "GROUP_BYTES", 1)
     result = house.load(*(house.drop([event(number)]) for number in range(3)))
     assert [written.rows for written in result.written] == [1, 1, 1]
     assert len(house.rows()) == 3
@@ -285,8 +289,8 @@ def test_a_large_partition_is_cut_into_several_data_files(house: House, monkeypa
 
 def test_what_waits_of_all_partitions_is_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many partitions that are small each are written before they are too much together."""
-    monkeypatch.setattr(datafiles, "_PENDING_BYTES", 1)
-    monkeypatch.setattr(worker, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(datafiles, "PENDING_BYTES", 1)
+    monkeypatch.setattr(worker, "GROUP_BYTES", 1)
     result = house.load(*(house.drop([event(number)]) for number in range(2)))
     assert len(result.written) == 2
 
@@ -574,8 +578,8 @@ def test_nothing_but_bad_records_may_be_allowed(house: House) -> None:
 
 def test_many_rejected_records_are_written_in_parts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits in memory of them is bounded; they are all there, each once."""
-    monkeypatch.setattr(worker, "_QUARANTINE_RECORDS", 4)
-    monkeypatch.setattr(worker, "_QUARANTINE_BYTES", 1)
+    monkeypatch.setattr(worker, "QUARANTINE_RECORDS", 4)
+    monkeypatch.setattr(worker, "QUARANTINE_BYTES", 1)
     result = house.load(house.drop([record for number in range(10) for record in (event(number), {})]))
     assert [file.record_count for file in result.quarantined] == [4, 4, 2]
     assert [row["_record_no"] for row in house.rows(quarantine.TABLE)] == list(range(2, 21, 2))
@@ -609,8 +613,8 @@ def test_a_full_disk_is_the_worlds_fault(house: House, monkeypatch: pytest.Monke
 def test_books_that_do_not_balance_are_fatal(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that get lost between decoding and the footers stop everything."""
     job = house.job(house.drop([event(1), event(2)]))
-    whole = worker._record_batch
-    monkeypatch.setattr(worker, "_record_batch", lambda *facts: whole(*facts).slice(1))
+    add = Output.add
+    monkeypatch.setattr(Output, "add", lambda output, day, rows: add(output, day, rows.slice(1)))
     with pytest.raises(Fatal, match="2 records were decoded, but the Parquet footers count 1"):
         load_files(job)
 
@@ -627,9 +631,9 @@ def test_rejected_records_that_get_lost_are_fatal(house: House, monkeypatch: pyt
 # -- cutting tasks ----------------------------------------------------------------------------------------------------
 
 
-def source(number: int, size: int, day: date = DAY, compression: Any = None) -> SourceInput:
+def source(number: int, size: int, day: date = DAY, codec: Codec | None = None) -> SourceInput:
     """A claimed file that is not there."""
-    return SourceInput(f"{number:04}", "", "", "", day, size, False, compression)
+    return SourceInput(f"{number:04}", "", "", "", day, size, False, codec)
 
 
 def test_tasks_are_even_and_days_stay_together() -> None:
@@ -662,4 +666,4 @@ def test_little_work_is_one_task() -> None:
     """Small files make one data file a day, not one a core; many of them, or compressed ones, are work again."""
     assert len(cut_tasks([source(number, 1000) for number in range(20)], 8)) == 1
     assert len(cut_tasks([source(number, 1000) for number in range(5000)], 2)) == 2
-    assert len(cut_tasks([source(number, MIB, compression="gz") for number in range(2)], 2)) == 2
+    assert len(cut_tasks([source(number, MIB, codec=CODECS[0]) for number in range(2)], 2)) == 2

@@ -9,7 +9,8 @@ from metadata.errors import BatchFault, ConfigurationError, Fatal, FileRefused, 
 from metadata.logs import Severity
 from metadata.retry_policy import Destination, policies, policy_for
 from metadata.settings import Settings
-from metadata.types.definition import FileType, ProcessingConfig, RetryConfig, TypeStatus
+from metadata.types.config import ProcessingConfig, RetryConfig
+from metadata.types.file_type import FileType, TypeStatus
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 

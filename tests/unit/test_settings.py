@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from metadata.errors import ConfigurationError
-from metadata.settings import Settings, env_example, mask, settings_table
+from metadata.setting_words import env_example, mask, settings_table
+from metadata.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -226,9 +227,9 @@ def test_every_setting_says_what_it_is() -> None:
 
 
 def test_env_example_is_whole() -> None:
-    """`.env.example` holds every setting with its default, commented out; `env_example()` makes it."""
+    """`.env.example` holds every setting with its default, commented out; `env_example` makes it."""
     text = (ROOT / ".env.example").read_text()
-    assert text == env_example()
+    assert text == env_example(Settings.model_fields)
     assert all(not line or line.startswith("#") for line in text.splitlines())
     for name in Settings.model_fields:
         assert f"\n# {name.upper()}=" in text
@@ -245,7 +246,7 @@ def test_env_example_means_the_defaults(tmp_path: Path) -> None:
 
 def test_table_has_every_setting_once() -> None:
     """The table for the README has a row for each setting: variable, default, what is allowed, meaning."""
-    rows = [line.split(" | ") for line in settings_table().splitlines()[2:]]
+    rows = [line.split(" | ") for line in settings_table(Settings.model_fields).splitlines()[2:]]
     assert [row[0] for row in rows] == [f"| `{name.upper()}`" for name in Settings.model_fields]
     assert all(len(row) == 4 and row[2] and row[3] for row in rows)
 

@@ -61,9 +61,9 @@ def _sizes(result: Any) -> str:
     working = [
         f"{count} {what}"
         for count, what in (
-            (result.files_in_work, "files"),
-            (result.batches_in_work, "batches"),
-            (result.operations_in_work, "operations"),
+            (result.in_work.files, "files"),
+            (result.in_work.batches, "batches"),
+            (result.in_work.operations, "operations"),
         )
         if count
     ]
@@ -84,9 +84,9 @@ def _answer(result: Any) -> dict[str, Any]:
         "rows": result.rows,
         "rejected": result.rejected,
         "in_work": {
-            "files": result.files_in_work,
-            "batches": result.batches_in_work,
-            "operations": result.operations_in_work,
+            "files": result.in_work.files,
+            "batches": result.in_work.batches,
+            "operations": result.in_work.operations,
         },
         "findings": [
             {

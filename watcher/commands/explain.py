@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.cures import cure_for
+from metadata.ledger.values import rows_in_quarantine
 from metadata.reject_codes import record_cure
 from watcher.terminal.output import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
 
@@ -96,7 +97,7 @@ def _row(file: SourceFile) -> dict[str, Any]:
         "rejected": file.rejected,
         "replayed": file.replayed,
         "discarded": file.discarded,
-        "quarantined": (file.rejected or 0) - file.replayed - file.discarded if file.state == "loaded" else 0,
+        "quarantined": rows_in_quarantine(file) if file.state == "loaded" else 0,
     }
 
 

@@ -65,9 +65,10 @@ def query(app: App, sql: str | None, style: str, as_of: str | None) -> None:
     prompt on a terminal, else the statements that stand on standard input. Results go to stdout, row counts to stderr.
     """
     _ = app.database  # a missing `init` is said in its own words
+    from processors.lake.lake_on_demand import LakeOnDemand
     from processors.read.query import QueryEngine
 
-    shell = Shell(QueryEngine(app.lake()), style, as_of)
+    shell = Shell(QueryEngine(LakeOnDemand(app.settings, app.lake)), style, as_of)
     if sql is not None:
         shell.run(sql)
     elif sys.stdin.isatty() and sys.stdout.isatty():
@@ -90,7 +91,7 @@ class Shell:
 
     def run_all(self, lines: TextIO) -> None:
         """Run every statement and dot command of a text; the first error ends it."""
-        from processors.read.query import split_statements
+        from processors.read.statements import split_statements
 
         pending = ""
         for line in lines:
@@ -146,7 +147,7 @@ def _prompt(shell: Shell, state_home: str | None) -> None:
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-    from processors.read.query import split_statements
+    from processors.read.statements import split_statements
 
     folder = (Path(state_home) if state_home else Path.home() / ".local" / "state") / "lemonade"
     history: History

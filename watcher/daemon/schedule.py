@@ -1,4 +1,4 @@
-"""When: the UTC hour, the rescan, the daily summary.
+"""When: the UTC hour, the rescan, and the time of the daily summary, SUMMARY_AT. What is then done, `due_work` does.
 
 The `schedule` library gives the rhythm and nothing else. It makes up no missed run, drifts, works in local time (at
 +05:30 its ":00" is not the UTC hour) and runs jobs one after another. So its only job is a short tick that asks what is
@@ -61,14 +61,14 @@ def due(now: datetime, last: Last, settings: Settings) -> list[Due]:
     was wrong, and is not believed.
     """
     now = now.astimezone(UTC)
-    found = []
+    things = []
     if last.rescan_age is None or last.rescan_age >= settings.rescan_seconds:
-        found.append(Due.RESCAN)
+        things.append(Due.RESCAN)
     if last.hour is not None and (_hour(last.hour) < _hour(now) or last.hour > now + DAY):
-        found.append(Due.HOUR)
+        things.append(Due.HOUR)
     if last.summary is None or last.summary < _summary_moment(now, settings) or last.summary > now + DAY:
-        found.append(Due.SUMMARY)
-    return found
+        things.append(Due.SUMMARY)
+    return things
 
 
 def next_times(now: datetime, last: Last, settings: Settings) -> dict[Due, datetime]:
@@ -93,6 +93,56 @@ def _summary_moment(now: datetime, settings: Settings) -> datetime:
     return moment if moment <= now else moment - DAY
 
 
+class HandedOver:
+    """What was handed over last, and what of it is done. Ticks are one thread's, `done` and `again` others'."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._handed: dict[Due, datetime | None] = {Due.HOUR: None, Due.SUMMARY: None}
+        self._done: dict[Due, datetime | None] = {Due.HOUR: None, Due.SUMMARY: None}
+        self._rescan_handed: float | None = None
+        self._rescanning = False
+
+    def resume(self, marks: Marks) -> None:
+        """Go on from the marks of the last run."""
+        with self._lock:
+            for what in self._handed:
+                self._handed[what] = self._done[what] = marks.get(what.value)
+
+    def last(self, monotonic: float) -> Last:
+        """What was handed over last, done or not."""
+        with self._lock:
+            age = None if self._rescan_handed is None else monotonic - self._rescan_handed
+            return Last(self._handed[Due.HOUR], self._handed[Due.SUMMARY], age)
+
+    def hand(self, what: Due, at: datetime, monotonic: float) -> bool:
+        """It is handed over; False, and nothing is noted, for a rescan while one is under way."""
+        with self._lock:
+            if what is not Due.RESCAN:
+                self._handed[what] = at
+            elif self._rescanning:
+                return False
+            else:
+                self._rescan_handed, self._rescanning = monotonic, True
+            return True
+
+    def done(self, what: Due, at: datetime) -> None:
+        """What was handed over at `at` is done."""
+        with self._lock:
+            if what is Due.RESCAN:
+                self._rescanning = False
+            else:
+                self._done[what] = at
+
+    def again(self, what: Due) -> None:
+        """What was handed over was not done."""
+        with self._lock:
+            if what is Due.RESCAN:
+                self._rescanning, self._rescan_handed = False, None
+            else:
+                self._handed[what] = self._done[what]
+
+
 class Scheduler:
     """The schedule loop, in a thread of its own.
 
@@ -109,11 +159,7 @@ class Scheduler:
         self.marks = marks
         self.settings = settings
         self.hand_over = hand_over
-        self._lock = threading.Lock()  # around the four below: ticks are this thread's, `done` is a worker's
-        self._handed: dict[Due, datetime | None] = {Due.HOUR: None, Due.SUMMARY: None}
-        self._done: dict[Due, datetime | None] = {Due.HOUR: None, Due.SUMMARY: None}
-        self._rescan_handed: float | None = None
-        self._rescanning = False
+        self._handed = HandedOver()
         self._jobs = schedule.Scheduler()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -136,52 +182,34 @@ class Scheduler:
         """Go on from the marks of the last run. At the very first start no hour was missed: it is marked as struck."""
         if self.marks.get(Due.HOUR.value) is None:
             self.marks.set(Due.HOUR.value, self.clock.now())
-        with self._lock:
-            for kind in self._handed:
-                self._handed[kind] = self._done[kind] = self.marks.get(kind.value)
+        self._handed.resume(self.marks)
 
     def tick(self) -> None:
         """Hand over what is due now and was not handed over yet."""
         now = self.clock.now()
-        for kind in due(now, self.last(), self.settings):
-            if kind is Due.RESCAN and self._rescanning:
+        for what in due(now, self.last(), self.settings):
+            if not self._handed.hand(what, now, self.clock.monotonic()):  # before the call: it may be done at once
                 continue
-            with self._lock:  # before the call: the work may be done before it returns
-                if kind is Due.RESCAN:
-                    self._rescan_handed, self._rescanning = self.clock.monotonic(), True
-                else:
-                    self._handed[kind] = now
             try:
-                self.hand_over(kind, now)
+                self.hand_over(what, now)
             except BaseException:
-                self.again(kind)
+                self.again(what)
                 raise
-            if kind is Due.HOUR:
+            if what is Due.HOUR:
                 log.info(Event.HOUR_STRUCK, hour=_hour(now).isoformat())
 
-    def done(self, kind: Due, at: datetime) -> None:
+    def done(self, what: Due, at: datetime) -> None:
         """What was handed over at `at` is done: set its mark. Raises WorldFault when the ledger does not answer."""
-        with self._lock:
-            if kind is Due.RESCAN:
-                self._rescanning = False
-            else:
-                self._done[kind] = at
-        self.marks.set(kind.value, at)
+        self._handed.done(what, at)
+        self.marks.set(what.value, at)
 
-    def again(self, kind: Due) -> None:
+    def again(self, what: Due) -> None:
         """What was handed over was not done: it is due again at the next tick. Call it when the cause is gone."""
-        with self._lock:
-            if kind is Due.RESCAN:
-                self._rescanning, self._rescan_handed = False, None
-            else:
-                self._handed[kind] = self._done[kind]
+        self._handed.again(what)
 
     def last(self) -> Last:
         """What was handed over last, done or not."""
-        with self._lock:
-            handed = self._rescan_handed
-            age = None if handed is None else self.clock.monotonic() - handed
-            return Last(self._handed[Due.HOUR], self._handed[Due.SUMMARY], age)
+        return self._handed.last(self.clock.monotonic())
 
     def run_pending(self) -> None:
         """One round of the `schedule` library: runs the tick when a second has passed since the last one.

@@ -37,16 +37,16 @@ class Room:
 
     def low(self) -> list[LowDisk]:
         """Every file system that has less than MIN_FREE_BYTES for us."""
-        found: dict[int, LowDisk] = {}
+        short: dict[int, LowDisk] = {}
         for place in _places(self.settings):
-            there = _existing(place)
+            folder = _existing(place)
             try:
-                device, free = there.stat().st_dev, _free_bytes(there)
+                device, free = folder.stat().st_dev, _free_bytes(folder)
             except OSError:
                 continue  # it is away: whoever writes there says so
             if free < self.settings.min_free_bytes:
-                found.setdefault(device, LowDisk(place, free))
-        return list(found.values())
+                short.setdefault(device, LowDisk(place, free))
+        return list(short.values())
 
     def is_short(self) -> bool:
         """Whether claiming has to wait; tells of the change."""

@@ -29,16 +29,16 @@ def file_system_of(folder: str, mountinfo: str) -> str | None:
     one place the last, which hides the others.
     """
     parts = PurePosixPath(folder).parts
-    best, found = 0, None
+    longest, holding = 0, None
     for line in mountinfo.splitlines():
         before, dash, after = line.partition(" - ")
         fields, kinds = before.split(" "), after.split(" ")
         if not dash or len(fields) < 6 or not kinds[0]:
             continue
         mounted = PurePosixPath(_ESCAPED.sub(lambda escape: chr(int(escape[1], 8)), fields[4])).parts
-        if parts[: len(mounted)] == mounted and len(mounted) >= best:
-            best, found = len(mounted), kinds[0]
-    return found
+        if parts[: len(mounted)] == mounted and len(mounted) >= longest:
+            longest, holding = len(mounted), kinds[0]
+    return holding
 
 
 def tells(kind: str | None) -> bool:

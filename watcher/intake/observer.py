@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,18 +23,17 @@ from watchdog.events import (
     FileModifiedEvent,
     FileMovedEvent,
     FileSystemEvent,
-    FileSystemEventHandler,
 )
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
 from metadata.logs import Event, Severity, alert, get_logger
 from watcher.intake.mounts import silent_kind
+from watcher.intake.nominations import Nominations, Nominees
 
 log = get_logger()
 
 Method = Literal["auto", "events", "polling"]
-Kind = Literal["closed", "moved_in", "changed"]
 
 _POLL_SECONDS = 1.0
 _IS_LINUX = sys.platform.startswith("linux")
@@ -51,79 +49,11 @@ _EVENTS: list[type[FileSystemEvent]] = [
 
 
 @dataclass(frozen=True)
-class Nominations:
-    """Names in incoming/ that something happened to since the last look."""
-
-    closed: frozenset[str] = frozenset()  #: closed after writing, or moved in whole, and not changed since
-    changed: frozenset[str] = frozenset()  #: created or written to, and not closed since
-    overflowed: bool = False  #: events were lost: only a scan knows
-
-
-@dataclass(frozen=True)
 class Watching:
     """How files are noticed. `reason` says why it is polling when it had to fall back to that."""
 
     method: Literal["events", "polling", "nothing"]
     reason: str | None = None
-
-
-@dataclass
-class _Nominees(FileSystemEventHandler):
-    """Collects names on the observer's thread; never touches a file."""
-
-    wake: Callable[[], None]
-    incoming: str = ""
-    wake_file: str | None = None
-    is_exact: bool = False  #: whether a close or a move is really told as one
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    closed: set[str] = field(default_factory=set)
-    changed: set[str] = field(default_factory=set)
-    overflowed: bool = False
-
-    __hash__ = object.__hash__  # watchdog keeps handlers in sets
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """The latest word on a name counts."""
-        if event.is_directory:
-            return
-        arrived = isinstance(event, FileMovedEvent)
-        path = os.fsdecode(event.dest_path if arrived else event.src_path)
-        if path == self.wake_file:
-            self.wake()
-            return
-        folder, name = os.path.split(path)
-        if folder != self.incoming or isinstance(event, FileAttribEvent):
-            return  # moved away, or nothing about its bytes
-        with self.lock:
-            if self.is_exact and (arrived or isinstance(event, FileClosedEvent)):
-                self.changed.discard(name)
-                self.closed.add(name)
-            else:
-                self.closed.discard(name)
-                self.changed.add(name)
-                return  # nothing to do before it is closed or settled; a file that is written slowly wakes nobody
-        self.wake()
-
-    def overflow(self) -> bool:
-        """Events were lost, so what was collected may be old news: a close may have been followed by a write.
-
-        Returns whether this is news since the last look.
-        """
-        with self.lock:
-            is_news, self.overflowed = not self.overflowed, True
-            self.changed |= self.closed
-            self.closed.clear()
-        self.wake()
-        return is_news
-
-    def take(self) -> Nominations:
-        """What was collected, once."""
-        with self.lock:
-            taken = Nominations(frozenset(self.closed), frozenset(self.changed), self.overflowed)
-            self.closed.clear()
-            self.changed.clear()
-            self.overflowed = False
-            return taken
 
 
 class _OverflowFilter(logging.Filter):
@@ -141,6 +71,15 @@ class _OverflowFilter(logging.Filter):
         return False
 
 
+def system_observer() -> BaseObserver:
+    """The best that the platform has. On Linux with full events: a file moved in is then told from one created."""
+    if _IS_LINUX:
+        from watchdog.observers.inotify import InotifyObserver
+
+        return InotifyObserver(generate_full_events=True)
+    return watchdog.observers.Observer()
+
+
 class Observer:
     """Watches `incoming` (not what is below it) and, for the hint, `wake_file`.
 
@@ -153,12 +92,18 @@ class Observer:
     """
 
     def __init__(
-        self, incoming: Path, wake_file: Path | None, wake: Callable[[], None], method: Method = "events"
+        self,
+        incoming: Path,
+        wake_file: Path | None,
+        wake: Callable[[], None],
+        method: Method = "events",
+        make_system_observer: Callable[[], BaseObserver] = system_observer,
     ) -> None:
         self.incoming = incoming
         self.wake_file = wake_file
         self.method = method
-        self._nominees = _Nominees(wake)
+        self.make_system_observer = make_system_observer
+        self.nominees = Nominees(wake)
         self._observer: BaseObserver | None = None
         self._watched: tuple[int, int] | None = None  #: device and inode of the folder that is watched
         self._complaint: Watching | None = None
@@ -197,9 +142,14 @@ class Observer:
             _end(self._observer)
             self._observer = None
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether it was started and events are told, or folders polled."""
+        return self._observer is not None
+
     def take(self) -> Nominations:
         """What happened since the last call."""
-        return self._nominees.take()
+        return self.nominees.take()
 
     def check(self) -> bool:
         """Watch again when incoming/ is another folder than the one that is watched, or the watch has died.
@@ -217,7 +167,7 @@ class Observer:
         self._silent = silent_kind(self.incoming) if self.method == "auto" else None
         if self.method != "polling" and self._silent is None:
             try:
-                self._begin(_system_observer(), is_exact=_IS_LINUX)
+                self._begin(self.make_system_observer(), is_exact=_IS_LINUX)
                 return Watching("events")
             except OSError as error:
                 reason = error.strerror or str(error)
@@ -229,7 +179,7 @@ class Observer:
 
     def _begin(self, observer: BaseObserver, *, is_exact: bool) -> None:
         """Watch with `observer`; what it cannot do leaves nothing running."""
-        nominees = self._nominees
+        nominees = self.nominees
         # Real paths: watchdog follows no link, and its events begin with the path that it was given.
         nominees.incoming, nominees.is_exact = os.path.realpath(self.incoming), is_exact
         folders = [nominees.incoming]
@@ -252,7 +202,7 @@ class Observer:
         return observer is not None and observer.is_alive() and all(emitter.is_alive() for emitter in observer.emitters)
 
     def _overflowed(self) -> None:
-        if self._nominees.overflow():
+        if self.nominees.overflow():
             alert(
                 Event.OBSERVER_OVERFLOWED,
                 severity=Severity.WARNING,
@@ -260,15 +210,6 @@ class Observer:
                 folder=str(self.incoming),
                 cure="nothing: a scan follows; fs.inotify.max_queued_events sets how many may wait",
             )
-
-
-def _system_observer() -> BaseObserver:
-    """The best that the platform has. On Linux with full events: a file moved in is then told from one created."""
-    if _IS_LINUX:
-        from watchdog.observers.inotify import InotifyObserver
-
-        return InotifyObserver(generate_full_events=True)
-    return watchdog.observers.Observer()
 
 
 def _end(observer: BaseObserver) -> None:

@@ -15,6 +15,7 @@ from metadata.files.folders import reason_path
 from metadata.ledger.ledger import Ledger
 from metadata.ledger.life import ended_like
 from metadata.ledger.values import NewFile
+from watcher.intake.folder_faults import folders_answer
 
 
 def mark_returned(ledger: Ledger, arrivals: Sequence[NewFile]) -> None:
@@ -22,6 +23,7 @@ def mark_returned(ledger: Ledger, arrivals: Sequence[NewFile]) -> None:
 
     A file is the same when its name is, or, for one that had no data file's name, its size and modification time; and
     when nothing lies at its old path any more. Call it under `Intake.lock`, which whoever moves ended files holds.
+    Raises WorldFault when a reason cannot be removed; the row says by then what became of its file.
     """
     by_name = {each.arrival.name: each for each in arrivals}
     by_look = {(each.arrival.size_bytes, each.arrival.modified_at): each for each in arrivals}
@@ -35,4 +37,6 @@ def mark_returned(ledger: Ledger, arrivals: Sequence[NewFile]) -> None:
         if row.code == BytesChanged.code:
             continue  # it has no copy that anybody could have taken: somebody wrote to it after it was read
         ledger.mark_missing(row.id, f"it was dropped into incoming/ again and goes on as file {new.arrival.file_id}")
-        reason_path(Path(row.path), row.id).unlink(missing_ok=True)
+        reason = reason_path(Path(row.path), row.id)
+        with folders_answer("removing the reason", reason):
+            reason.unlink(missing_ok=True)

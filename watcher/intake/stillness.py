@@ -1,4 +1,9 @@
-"""Judges what lies in incoming/: leave it, wait, take it, refuse it. Pure: looks are handed in, decisions come out."""
+"""How long a file must hold still before it is whole, and what is done with it: leave it, wait, take it, refuse it.
+
+SETTLE_SECONDS without a change of size, time or inode; not at all when the system told of its close or of its move in;
+never an end for a temporary name. `judge` says it, `Tracker` knows since when. Pure: looks are handed in, decisions
+come out.
+"""
 
 from __future__ import annotations
 

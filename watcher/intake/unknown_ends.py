@@ -7,7 +7,6 @@ them on record as what the folder and the reason beside them say. A file whose r
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -19,12 +18,13 @@ from typing import Any
 from metadata.clock import Clock
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
-from metadata.errors import FileRefused, WorldFault
-from metadata.files.folders import Folders, reason_path
+from metadata.errors import FileRefused
+from metadata.files.digest import digest_of_file
+from metadata.files.folders import Folders, name_without_id, reason_path
 from metadata.files.names import DataFileName, parse_name, safe_name
+from metadata.files.os_errors import world_fault
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from watcher.intake.intake import name_without_id
 
 _ENDS = {
     "failed": FileState.FAILED,
@@ -42,7 +42,7 @@ def record_ends(ledger: Ledger, folders: Folders, clock: Clock, *, is_restored: 
     """
     ends = list(_lying(folders))
     known = ledger.known_among([str(path) for path, _ in ends])
-    found = []
+    rows = []
     for path, state in ends:
         if str(path) not in known:
             try:
@@ -50,21 +50,19 @@ def record_ends(ledger: Ledger, folders: Folders, clock: Clock, *, is_restored: 
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise WorldFault(
-                    f"reading {path}: {error.strerror}; check its permissions", code="folder_away"
-                ) from error
+                raise world_fault(f"reading {path}", error, "check its permissions") from error
             if row is not None:
-                found.append(row)
-    ledger.put_ended(found)
-    return len(found)
+                rows.append(row)
+    ledger.put_ended(rows)
+    return len(rows)
 
 
 def _lying(folders: Folders) -> Iterator[tuple[Path, FileState]]:
     for kind, state in _ENDS.items():
         for parent, _, names in os.walk(folders.source_data / kind):
-            there = set(names)
+            beside = set(names)
             for name in sorted(names):
-                is_reason = name.endswith(_REASON) and name.removesuffix(_REASON) in there
+                is_reason = name.endswith(_REASON) and name.removesuffix(_REASON) in beside
                 path = Path(parent, name)
                 if not (is_reason or name.startswith(".") or path.is_symlink()) and path.is_file():
                     yield path, state
@@ -78,8 +76,7 @@ def _row(
     name = str(reason.get("file") or name_without_id(safe_name(path.name)))
     if name.endswith(_REASON):
         return None  # a reason whose file is gone
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = digest_of_file(path)
     same_name = ledger.files(name=name)
     lost = [row for row in same_name if row.digest in (digest, None) and not os.path.lexists(row.path)]
     waiting = [row for row in lost if row.state in (FileState.CLAIMED, FileState.HELD)]
@@ -135,6 +132,6 @@ def _time(text: Any) -> datetime | None:
 def _reason(path: Path) -> dict[str, Any]:
     """What stands beside the file; nothing when there is none, or it is not ours."""
     with suppress(OSError, ValueError):
-        found = json.loads(reason_path(path, "").read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+        reason = json.loads(reason_path(path, "").read_text(encoding="utf-8"))
+        return reason if isinstance(reason, dict) else {}
     return {}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from metadata.database.states import FileState
 from metadata.ledger.report_facts import Fingerprint, LedgerFacts, Period, Slice, read_facts
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 from watcher.report.silence import longest_silence
 from watcher.report.tables import Tables
 from watcher.report.values import (

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from metadata.errors import ConfigurationError, LemonadeError
 from metadata.ledger.report_facts import Fingerprint, Period
-from metadata.types.definition import RESCUED, Dedupe, FileType
+from metadata.types.config import Dedupe
+from metadata.types.definition import RESCUED
+from metadata.types.file_type import FileType
+from processors.lake.lake_on_demand import LakeOnDemand
 from watcher.report.values import NullRate, Rescue
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ class Tables:
     """Asks the tables; what cannot be asked becomes a note, once."""
 
     def __init__(self, app: App, period: Period, types: Sequence[FileType]) -> None:
-        self._app = app
+        self._lake = LakeOnDemand(app.settings, app.lake)
         self._period = period
         self._types = [kind for kind in types if kind.definition is not None]
         self._made_engine: QueryEngine | None = None
@@ -38,21 +41,24 @@ class Tables:
 
     def raw(self, fingerprints: Iterable[Fingerprint]) -> dict[tuple[str, str, int], str]:
         """The raw text of the errors' samples, as far as the quarantine has it."""
-        from processors.read.quality import RawKey, raw_records
-
-        keys = [
-            RawKey(sample.batch_id, sample.file_id, sample.record_no, sample.filename_time.date())
+        samples = [
+            (sample.batch_id, sample.file_id, sample.record_no, sample.filename_time.date())
             for one in fingerprints
             for sample in one.samples
             if sample.batch_id is not None and sample.record_no is not None and sample.filename_time is not None
         ]
-        return self._asked("raw records", lambda: raw_records(self._engine, keys) if keys else {}) or {}
+        if not samples:
+            return {}
+        from processors.read.quality import RawKey, raw_records
+
+        keys = [RawKey(*sample) for sample in samples]
+        return self._asked("raw records", lambda: raw_records(self._engine, keys)) or {}
 
     def repeats(self) -> dict[str, tuple[int, int]]:
         """Repeated keys and surplus rows, by type; of types with a key that do not reject them."""
         found = {}
         days = (self._period.first, self._period.last)
-        there = self._asked("duplicate rows", lambda: set(self._app.lake().table_names())) or set()
+        there = self._asked("duplicate rows", lambda: set(self._lake.table_names())) or set()
         for kind in self._types:
             key = kind.definition.primary_key if kind.definition else ()
             if not key or kind.table_name not in there or kind.config.dedupe is Dedupe.PRIMARY_KEY:
@@ -107,10 +113,10 @@ class Tables:
         """Whether the table is divided by days; its columns in the range, and in the period before."""
         from processors.read.quality import column_nulls, is_by_date
 
-        lake = self._app.lake()
-        table = lake.table(name)
+        table = self._lake.table(name)
         if table is None:
             return False, [], []
+        lake = self._lake.open_lake()
         if not is_by_date(table):
             return False, column_nulls(lake, name, None), []
         before = self._period.before
@@ -122,7 +128,7 @@ class Tables:
         if self._made_engine is None:
             from processors.read.query import QueryEngine
 
-            self._made_engine = QueryEngine(self._app.lake())
+            self._made_engine = QueryEngine(self._lake)
         return self._made_engine
 
     def _asked(self, what: str, ask: Callable[[], T]) -> T | None:

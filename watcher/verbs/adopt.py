@@ -9,7 +9,8 @@ from typing import Any
 
 from metadata.errors import UsageError
 from metadata.registry.proposals import SeenKey, inside, unknown_keys
-from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED, FileType
+from metadata.types.definition import DATE_COLUMN, LINEAGE, RESCUED
+from metadata.types.file_type import FileType
 from watcher.app import App
 
 _VALUES = 10_000
@@ -104,7 +105,7 @@ def _parse(spec: str, unknown: dict[str, SeenKey]) -> tuple[str, str | None, str
 
 
 def _values(app: App, kind: FileType, key: str) -> list[bytes]:
-    from processors.change.backfill import rescued_values
+    from processors.change.rescued_values import rescued_values
 
     return rescued_values(app.lake(), kind.table_name, key, _VALUES)
 

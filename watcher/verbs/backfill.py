@@ -7,7 +7,6 @@ from typing import Any
 
 from metadata.errors import Busy
 from watcher.verbs.by_name import DaemonThread
-from watcher.work.startup_repair import go_on_with_operations
 from watcher.work.work import Work
 
 DONE_BY = DaemonThread.BATCHES
@@ -19,11 +18,11 @@ def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     Raises Busy while a batch of the type waits that was planned under another version of its schema, UsageError for a
     type that is not there, ConfigurationError for one whose row is broken.
     """
-    go_on_with_operations(work.walkers, work.app.registry)
+    work.walkers.go_on(work.app.registry)
     kind = work.app.registry.get(str(arguments["file_type"]))
     if work.flusher.waits_under_another_version(kind):
         raise Busy(
             f"backfilling {kind.name}: a micro-batch that was planned under another version of its schema waits for "
             f"another attempt; when it is over, type: lemonade types update {kind.name} --backfill"
         )
-    return asdict(work.backfill.fill(kind))
+    return asdict(work.walkers.backfill.fill(kind))

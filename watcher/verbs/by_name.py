@@ -23,8 +23,8 @@ from metadata.errors import UsageError
 from watcher.verbs.verb_files import find_verb_file
 
 if TYPE_CHECKING:
-    from metadata.types.definition import FileType
-    from watcher.work.handover import FlushReport
+    from metadata.types.file_type import FileType
+    from watcher.work.flush_report import FlushReport
     from watcher.work.work import Work
 
 

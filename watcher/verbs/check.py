@@ -17,19 +17,22 @@ from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import FileRefused, UsageError
 from metadata.files.digest import digest_of
-from metadata.files.folders import name_with_id
-from metadata.files.names import Compression, DataFileName, is_temporary, match_type, parse_name, safe_name
+from metadata.files.folders import name_with_id, name_without_id
+from metadata.files.names import DataFileName, is_temporary, safe_name
+from metadata.files.suffixes_and_codecs import read_suffixes
 from metadata.ledger.deliveries import DeliveryVerdict, decide
 from metadata.ledger.ledger import Ledger
 from metadata.registry.proposals import inside
 from metadata.registry.registry import RegistrySnapshot, type_name_of
 from metadata.settings import Settings
-from metadata.types.definition import FileType, ProcessingConfig, TypeStatus
-from processors.decode.decoder import Decoder, FileResult, decompress
+from metadata.types.config import ProcessingConfig
+from metadata.types.file_type import FileType, TypeStatus, match_type
+from processors.decode.decoder import Decoder
+from processors.decode.decompress import decompress
 from processors.decode.file_rejects import RejectLimits
+from processors.decode.results import FileResult
 from processors.drafts.sample import Bounds, Source, gather, keys_of, type_keys
 from processors.drafts.schema_draft import Draft, draft, propose
-from watcher.intake.intake import name_without_id
 from watcher.intake.stillness import Noticed, Sight, Verdict, judge
 from watcher.work.held_drafts import draft_for
 
@@ -231,9 +234,9 @@ class Checker:
             checked.message = "the same delivery (type, time in the name, bytes) is loaded, or stands here twice"
 
     def _decode(self, checked: Checked, kind: FileType, path: Path, data: bytes) -> None:
-        lines, compression = form_of_name(path.name)
-        text = decompress(data, compression, self.settings.max_file_bytes)
-        result = self._decoder(kind).decode_many([(text, lines)]).files[0]
+        lines, codec = read_suffixes(path.name)
+        text = decompress(data, codec, self.settings.max_file_bytes)
+        result = self._decoder(kind).decode_many([(path.name, text, lines)]).files[0]
         if result.refused is not None:
             raise result.refused
         checked.records, checked.rows, checked.rejected = result.records, result.rows, result.rejected_count
@@ -319,19 +322,6 @@ def data_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def form_of_name(name: str) -> tuple[bool, Compression | None]:
-    """Whether a file is JSON lines, and how it is compressed, by the suffixes of its name alone."""
-    try:
-        known = parse_name(name)
-    except FileRefused:
-        parts = [part.lower() for part in name.split(".")[1:]]
-        compression: Compression | None = "gz" if parts[-1:] == ["gz"] else "zst" if parts[-1:] == ["zst"] else None
-        form = parts[-2:-1] if compression else parts[-1:]
-        return form in (["jsonl"], ["ndjson"]), compression
-    return known.suffix != "json", known.compression
-
-
 def source_of(path: Path) -> Source:
     """A file as the sampler reads it."""
-    lines, compression = form_of_name(path.name)
-    return Source(safe_name(path.name), path, lines, compression)
+    return Source(safe_name(path.name), path, *read_suffixes(path.name))

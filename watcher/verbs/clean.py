@@ -83,7 +83,7 @@ def _loaded_files(settings: Settings) -> Iterator[Path]:
 
 def _tables(settings: Settings) -> Iterator[Path]:
     """<warehouse>/<namespace>/<table>/ that hold Iceberg's folders, and the receipts of their batches."""
-    from processors.lake.lake import NAMESPACES
+    from processors.lake.table_versions import NAMESPACES
     from processors.receipts.batches import FOLDER
 
     warehouse = _warehouse(settings)

@@ -60,7 +60,7 @@ def trial_of_replay(app: App, arguments: dict[str, Any]) -> dict[str, Any]:
     from watcher.verbs.replay import try_replay
     from watcher.work.work import Work
 
-    return try_replay(app, Work(app, pause=_pause, draining=lambda: False).replay, arguments)
+    return try_replay(app, Work(app, pause=_pause, draining=lambda: False).walkers.replay, arguments)
 
 
 def recover_under_lock(app: App) -> tuple[list[Repair], list[str]]:
@@ -71,7 +71,7 @@ def recover_under_lock(app: App) -> tuple[list[Repair], list[str]]:
     try:
         repairs = work.inspect()
         recovered = work.recover()
-        work.intake.adopt_strays(work.read_registry().types)
+        work.gathering.intake.adopt_strays(work.read_registry().types)
         return repairs, sorted(recovered.stopped)
     finally:
         if app.started_runner is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from watcher.verbs.by_name import AfterFlush
-from watcher.work.work import Work, flush_answer, wanted_types
+from watcher.work.answers import flush_answer
+from watcher.work.work import Work, wanted_types
 
 
 def flush(work: Work, arguments: dict[str, Any]) -> AfterFlush:

@@ -10,13 +10,12 @@ from typing import Any
 
 from metadata.errors import BatchFault, TypeStopped, UsageError
 from metadata.ledger.life import find_files
-from metadata.operations.replay import ReplayVerb
-from metadata.operations.reserved_records import RecordKey
-from metadata.types.definition import FileType, TypeStatus
+from metadata.ledger.values import RecordKey
+from metadata.operations.replay import ReplayLedger, ReplayVerb
+from metadata.types.file_type import FileType, TypeStatus
 from processors.change.chosen_records import Chunk, RecordId, RejectedRecords, Selection
 from processors.change.replay import CHUNK_BYTES, CHUNK_RECORDS, Replay, Taken
 from watcher.app import App
-from watcher.work.startup_repair import go_on_with_operations
 from watcher.work.work import Work
 
 IN_WORK = "their file's load does not stand: it is being loaded, replaced or undone, or was taken back"
@@ -79,9 +78,9 @@ def try_replay(app: App, replaying: Replay, arguments: dict[str, Any]) -> dict[s
 
 
 def _take(work: Work, verb: ReplayVerb, arguments: dict[str, Any]) -> Outcome:
-    go_on_with_operations(work.walkers, work.app.registry)
+    work.walkers.go_on(work.app.registry)
     outcome, stopped = Outcome(), set()
-    for chunk, kind, table_name, keys in _parts(work.app, work.replay, verb, arguments, outcome):
+    for chunk, kind, table_name, keys in _parts(work.app, work.walkers.replay, verb, arguments, outcome):
         if chunk.file_type in stopped:
             outcome.left[chunk.file_type, "an earlier part of them could not go on"] += len(keys)
             continue
@@ -92,7 +91,7 @@ def _take(work: Work, verb: ReplayVerb, arguments: dict[str, Any]) -> Outcome:
             outcome.left[chunk.file_type, "a micro-batch under another version of their schema goes first"] += len(keys)
             continue
         try:
-            taken = work.replay.take(verb, Chunk(chunk.file_type, keys), kind, table_name)
+            taken = work.walkers.replay.take(verb, Chunk(chunk.file_type, keys), kind, table_name)
         except (TypeStopped, BatchFault) as error:
             stopped.add(chunk.file_type)
             outcome.left[chunk.file_type, error.message] += len(keys)
@@ -120,7 +119,7 @@ def _parts(
         if why_not is not None:
             outcome.left[chunk.file_type, why_not] += len(chunk.keys)
             continue
-        standing = replaying.replays.standing({key.file_id for key in chunk.keys})
+        standing = ReplayLedger(app.database, app.clock).standing({key.file_id for key in chunk.keys})
         by_table: dict[str, list[RecordKey]] = {}
         for key in chunk.keys:
             batch_id, table_name = standing.get(key.file_id, ("", ""))

@@ -19,22 +19,24 @@ from metadata.database.states import FileState
 from metadata.errors import FileRefused, LemonadeError, UsageError
 from metadata.files.folders import move, reason_path
 from metadata.files.moves import sync_folders
-from metadata.files.names import match_type, parse_name
+from metadata.files.names import parse_name
 from metadata.files.os_errors import waited_out
 from metadata.ledger.life import files_by_id, find_files
 from metadata.ledger.values import HeldClaim
 from metadata.logs import Event, get_logger
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, TypeStatus, match_type
 from watcher.app import App
-from watcher.intake.intake import GROUP_FILES, ScanResult, digest_file
+from watcher.intake.careful_digest import digest_file
+from watcher.intake.round import GROUP_FILES
+from watcher.intake.scan_result import ScanResult
 from watcher.verbs.by_name import AfterFlush
-from watcher.work.handover import FlushReport
-from watcher.work.work import Work, flush_answer
+from watcher.work.answers import flush_answer
+from watcher.work.flush_report import FlushReport
+from watcher.work.work import Work
 
 log = get_logger()
 
 _ENDED_BADLY = (FileState.FAILED, FileState.ERROR)
-_SCAN_TAKES_THEM = "check the disk; the next scan takes what lies there by then"
 _MAY_BE_NAMED = (*_ENDED_BADLY, FileState.UNDONE)  # an undone file goes again only when somebody names it
 
 
@@ -145,7 +147,7 @@ def _take(
             refused.append(Refusal(row.name, row, error.message))
     claims: list[HeldClaim] = []
     taken: list[tuple[SourceFile, FileType]] = []
-    with work.intake.lock:
+    with work.gathering.intake.lock:
         try:
             for row, kind, digest, size in digested:
                 try:
@@ -157,9 +159,8 @@ def _take(
                 taken.append((row, kind))
         finally:
             if claims:
-                with waited_out("taking files back into processing/", _SCAN_TAKES_THEM):
-                    sync_folders([folders.processing(kind.name) for _, kind in taken])
-                    sync_folders([Path(row.path).parent for row, _ in taken])
+                into, out_of = [Path(each.path).parent for each in claims], [Path(row.path).parent for row, _ in taken]
+                work.outage.wait_out(sync_folders, [*into, *out_of])
                 app.ledger.retry_many(claims)
     for row, kind in taken:
         reason = reason_path(Path(row.path), row.id)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from watcher.work.work import Work, summary_answer
+from watcher.work.answers import summary_answer
+from watcher.work.work import Work
 
 
 def summarize(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:

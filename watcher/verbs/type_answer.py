@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metadata.types.definition import FileType
+from metadata.types.file_type import FileType
 
 
 def type_answer(kind: FileType) -> dict[str, Any]:

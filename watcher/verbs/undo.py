@@ -10,12 +10,12 @@ from metadata.database.models import Batch, SourceFile
 from metadata.database.states import BatchState, FileState, FlushReason
 from metadata.errors import Busy, UsageError
 from metadata.ledger.life import files_by_id, find_files
-from metadata.operations.undo import Operations
-from metadata.types.definition import TypeStatus
-from processors.change.undo import rows_in
+from metadata.ledger.values import rows_in_table
+from metadata.operations.undo import UndoLedger
+from metadata.types.file_type import TypeStatus
 from processors.lake.quarantine_table import TABLE as QUARANTINE
+from processors.rewrite.removal import rows_in
 from watcher.app import App
-from watcher.work.startup_repair import go_on_with_operations
 from watcher.work.work import Work
 
 
@@ -47,13 +47,13 @@ def look(app: App, target: str) -> Asked:
 
     Raises UsageError when the ledger has nothing of that name, or several loaded files have it.
     """
-    batch, of_batch = Operations(app.database, app.clock).batch(target)
+    batch, of_batch = UndoLedger(app.database, app.clock).batch(target)
     found = of_batch if batch is not None else find_files(app.database, target)
     loaded = [file for file in found if file.state == FileState.LOADED]
     if batch is None and not found:
         raise UsageError(f"undoing {target!r}: the ledger has no such file or batch; see: lemonade files")
     if batch is None and len(loaded) > 1:
-        listed = "\n".join(f"  {file.id}  {file.name}  {_rows(file)} rows" for file in loaded)
+        listed = "\n".join(f"  {file.id}  {file.name}  {rows_in_table(file)} rows" for file in loaded)
         raise UsageError(f"undoing {target!r}: several loaded files have that name; give the id of one:\n{listed}")
     if batch is not None:
         others = [file for file in found if file.state != FileState.LOADED and _brought(file)]
@@ -61,14 +61,9 @@ def look(app: App, target: str) -> Asked:
         return Asked(batch.id, what, batch, loaded, not others, *_nothing(f"batch {batch.id}", found, loaded))
     file = (loaded or found)[-1]
     if file.batch_id is not None:
-        batch, of_batch = Operations(app.database, app.clock).batch(file.batch_id)
+        batch, of_batch = UndoLedger(app.database, app.clock).batch(file.batch_id)
     alone = [each.id for each in of_batch if _brought(each)] == [file.id]
     return Asked(file.id, file.name, batch, loaded, alone, *_nothing(file.name, [file], loaded))
-
-
-def _rows(file: SourceFile) -> int:
-    """How many rows the ledger says it has in its table, loaded and replayed."""
-    return (file.rows or 0) + file.replayed
 
 
 def _brought(file: SourceFile) -> bool:
@@ -90,14 +85,14 @@ def _nothing(what: str, found: Sequence[SourceFile], loaded: Sequence[SourceFile
 def undo(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     """Take a file's or a batch's rows out; what a file of it had replaced is loaded again."""
     app = work.app
-    go_on_with_operations(work.walkers, app.registry)
+    work.walkers.go_on(app.registry)
     asked = look(app, str(arguments["target"]))
     if not asked.files or asked.batch is None:
         return answer(asked, [])
     _check_idle(app, asked, asked.batch)
     kinds = {kind.name: kind for kind in app.registry.read().types}
     kind = kinds.get(asked.batch.file_type)
-    result = work.undo.undo(asked.files, asked.batch, kind, whole=asked.is_whole)
+    result = work.walkers.undo.undo(asked.files, asked.batch, kind, whole=asked.is_whole)
     if result.returned and kind is not None and kind.status is TypeStatus.ACTIVE:
         work.flush([kind], FlushReason.REQUEST)
     return {
@@ -123,7 +118,7 @@ def answer(asked: Asked, returned: Sequence[SourceFile]) -> dict[str, Any]:
         "undone": False,
         "done_before": asked.done_before,
         "why_not": asked.why_not,
-        "files": [{"file_id": file.id, "name": file.name, "rows": _rows(file)} for file in asked.files],
+        "files": [{"file_id": file.id, "name": file.name, "rows": rows_in_table(file)} for file in asked.files],
         "operation_id": None,
         "rows": 0,
         "quarantine_rows": 0,
@@ -143,6 +138,6 @@ def _check_idle(app: App, asked: Asked, batch: Batch) -> None:
     if batch.state != BatchState.SETTLED:
         raise Busy(f"undoing {asked.what}: its batch is {batch.state}, not settled; try again when it is")
     ids = {file.id for file in asked.files}
-    for replacement in Operations(app.database, app.clock).unsettled("replace"):
+    for replacement in UndoLedger(app.database, app.clock).replacing():
         if ids & set(replacement.file_ids):
             raise Busy(f"undoing {asked.what}: batch {replacement.id} is about to replace it; try again afterwards")

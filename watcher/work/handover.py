@@ -7,73 +7,26 @@ version of the schema wait for it: the table changes when they begin. All of thi
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
 
 from metadata.clock import Clock
+from metadata.database.models import SourceFile
 from metadata.database.states import FlushReason
 from metadata.errors import LemonadeError, TypeStopped
 from metadata.ids import new_id
 from metadata.ledger.ledger import Ledger
-from metadata.logs import Event, Severity, alert, get_logger
+from metadata.logs import Event, get_logger
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
-from metadata.types.definition import FileType
-from processors.load.commit_protocol import BatchInWork, BatchResult, MicroBatches
-from watcher.work.buffers import by_deaths, cut
-from watcher.work.startup_repair import stop_type
+from metadata.types.file_type import FileType
+from processors.load.commit_protocol import BatchInWork, MicroBatches
+from watcher.work.chunks import by_deaths, cut
+from watcher.work.flush_report import FlushReport, tell_finished
+from watcher.work.open_flushes import OpenFlush, PutAside
+from watcher.work.types_in_trouble import stop_type
 
 log = get_logger()
-
-
-@dataclass
-class FlushReport:
-    """What one flush did."""
-
-    flush_id: str
-    batches: list[BatchResult] = field(default_factory=list)
-    drained: bool = False  #: it ended early; the rest stays claimed for the next start
-    error: LemonadeError | None = None  #: it was cut off by this
-
-    def count(self, outcome: str) -> int:
-        """Files with this outcome over all batches."""
-        return sum(batch.counts.get(outcome, 0) for batch in self.batches)
-
-    @property
-    def rows(self) -> int:
-        """Rows loaded over all batches."""
-        return sum(batch.rows for batch in self.batches)
-
-    @property
-    def rejected(self) -> int:
-        """Records of loaded files that went to the quarantine, over all batches."""
-        return sum(batch.rejected for batch in self.batches)
-
-
-@dataclass
-class _Flush:
-    """A flush that is not over."""
-
-    report: FlushReport
-    reason: FlushReason
-    started: float
-    then: Callable[[FlushReport], None]
-    has_begun: bool = False  #: something waited
-    copies: dict[str, FileType] = field(default_factory=dict)  #: types of which copies of files in flight wait
-    later: dict[str, FileType] = field(default_factory=dict)  #: types that wait for batches under another version
-
-
-@dataclass(order=True)
-class _Aside:
-    """A batch that waits for its next attempt."""
-
-    due: float
-    number: int  #: of those that are due at one moment, the first to be put aside
-    work: BatchInWork = field(compare=False)
-    flush: _Flush = field(compare=False)
 
 
 class Flusher:
@@ -98,9 +51,8 @@ class Flusher:
         self.clock = clock
         self.draining = draining
         self.stopped: set[str] = set()  #: types that wait for a person
-        self._open: list[_Flush] = []
-        self._aside: list[_Aside] = []  #: a heap
-        self._numbers = count()
+        self._open: list[OpenFlush] = []
+        self._aside = PutAside(clock)
         self._when_idle: list[Callable[[], None]] = []
 
     def flush(self, types: Sequence[FileType], reason: FlushReason, pause: Callable[[float], bool]) -> FlushReport:
@@ -120,9 +72,9 @@ class Flusher:
         `then` gets the report when all is over, at once or after later calls of `go_on`; an error that cuts the flush
         off is in the report and is raised too.
         """
-        flush = _Flush(FlushReport(new_id(self.clock)), reason, self.clock.monotonic(), then)
+        flush = OpenFlush(FlushReport(new_id(self.clock)), reason, self.clock.monotonic(), then)
         todo = [kind for kind in types if kind.name not in self.stopped]
-        waiting = {kind.name: self.ledger.waiting(kind.name) for kind in todo}
+        waiting = {kind.name: self._waiting(kind) for kind in todo}
         self._open.append(flush)
         with self._cutting_off(flush):
             flush.has_begun = any(waiting.values())
@@ -141,7 +93,7 @@ class Flusher:
         """How long until something that was put aside is due, 0 for now; None when nothing waits."""
         if any(not self.waits_under_another_version(kind) for flush in self._open for kind in flush.later.values()):
             return 0.0
-        return max(0.0, self._aside[0].due - self.clock.monotonic()) if self._aside else None
+        return self._aside.seconds_to_next()
 
     def go_on(self) -> None:
         """Do the next attempt that is due, if one is. Errors as `start`."""
@@ -165,17 +117,16 @@ class Flusher:
 
         Until it is over nothing may bring the type's table to this one.
         """
-        batches = [aside.work for aside in self._aside]
-        return any(work.kind.name == kind.name and work.kind.schema_version != kind.schema_version for work in batches)
+        return self._aside.holds_other_version(kind)
 
     # -- chunks and attempts ------------------------------------------------------------------------------------------
 
-    def _begin_type(self, kind: FileType, flush: _Flush) -> None:
+    def _begin_type(self, kind: FileType, flush: OpenFlush) -> None:
         """Every chunk of the type gets its first attempt, unless batches under another version go first."""
         if self.waits_under_another_version(kind):
             flush.later[kind.name] = kind
             return
-        for group in by_deaths(self.ledger.waiting(kind.name)):
+        for group in by_deaths(self._waiting(kind)):
             for chunk in cut(group, self.settings.chunk_max_files, self.settings.chunk_max_bytes):
                 if self.draining():
                     flush.report.drained = True
@@ -186,6 +137,9 @@ class Flusher:
                     work = self.microbatches.begin(kind, chunk, reason=flush.reason, flush_id=flush.report.flush_id)
                     self._note_copies(work, flush)
                     self._attempt(work, flush)
+
+    def _waiting(self, kind: FileType) -> list[SourceFile]:
+        return self.microbatches.outage.wait_out(self.ledger.waiting, kind.name)
 
     def _next(self) -> None:
         """Begin a type whose batches under another version are over, else do the next attempt."""
@@ -200,11 +154,11 @@ class Flusher:
 
     def _as_it_is_now(self, kind: FileType) -> FileType:
         """The type's latest version: its table may have been brought to that already."""
-        found = next((each for each in self.registry.read().types if each.name == kind.name), kind)
-        return found if found.schema_version > kind.schema_version else kind
+        latest = next((each for each in self.registry.read().types if each.name == kind.name), kind)
+        return latest if latest.schema_version > kind.schema_version else kind
 
     def _next_attempt(self) -> None:
-        aside = heapq.heappop(self._aside)
+        aside = self._aside.take()
         kind = aside.work.kind
         with self._cutting_off(aside.flush):
             if kind.name in self.stopped:
@@ -214,36 +168,35 @@ class Flusher:
                     self._attempt(aside.work, aside.flush)
             self._end_if_over(aside.flush)
 
-    def _attempt(self, work: BatchInWork, flush: _Flush) -> None:
+    def _attempt(self, work: BatchInWork, flush: OpenFlush) -> None:
         """One attempt; what has to wait for another is put aside."""
         left = self.microbatches.go_on(work)
         for each in left:
             self._note_copies(each, flush)
-            heapq.heappush(
-                self._aside, _Aside(self.clock.monotonic() + each.wait_seconds, next(self._numbers), each, flush)
-            )
+            self._aside.put(each, flush)
         if work not in left:
             flush.report.batches.append(work.result)
 
-    def _note_copies(self, work: BatchInWork, flush: _Flush) -> None:
+    def _note_copies(self, work: BatchInWork, flush: OpenFlush) -> None:
         """Copies of files in flight wait for their fate; without a batch of ours, it is another flush's file."""
-        if work.result.waiting and work.batch is not None:
+        if work.copies and work.batch is not None:
             flush.copies[work.kind.name] = work.kind
 
-    def _end_if_over(self, flush: _Flush) -> None:
+    def _end_if_over(self, flush: OpenFlush) -> None:
         while not self._waits(flush) and flush.copies and not self.draining():
             _, kind = flush.copies.popitem()  # the fate of the file that its copies waited for is known now
             self._begin_type(self._as_it_is_now(kind), flush)
         if not self._waits(flush):
             self._end(flush)
 
-    def _waits(self, flush: _Flush) -> bool:
-        return bool(flush.later) or any(aside.flush is flush for aside in self._aside)
+    def _waits(self, flush: OpenFlush) -> bool:
+        return bool(flush.later) or self._aside.holds(flush)
 
-    def _end(self, flush: _Flush) -> None:
+    def _end(self, flush: OpenFlush) -> None:
         self._open.remove(flush)
         if flush.has_begun:
-            self._tell(flush.report, flush.reason, self.clock.monotonic() - flush.started)
+            seconds = self.clock.monotonic() - flush.started
+            tell_finished(flush.report, flush.reason, seconds, self.settings.failure_rate_alert)
         flush.then(flush.report)
         self._tell_idle()
 
@@ -263,37 +216,13 @@ class Flusher:
             stop_type(self.registry, kind.name, stop)
 
     @contextmanager
-    def _cutting_off(self, flush: _Flush) -> Iterator[None]:
+    def _cutting_off(self, flush: OpenFlush) -> Iterator[None]:
         """An error ends the flush; those of its batches that wait stay planned for the next start."""
         try:
             yield
         except LemonadeError as error:
             flush.report.error = error
-            self._aside = [aside for aside in self._aside if aside.flush is not flush]
-            heapq.heapify(self._aside)
+            self._aside.drop(flush)
             if flush in self._open:
                 self._end(flush)
             raise
-
-    def _tell(self, report: FlushReport, reason: FlushReason, seconds: float) -> None:
-        loaded, failed, error = (report.count(outcome) for outcome in ("loaded", "failed", "error"))
-        facts = {
-            "flush_id": report.flush_id,
-            "reason": reason.value,
-            "batches": sum(1 for batch in report.batches if batch.batch_id),
-            "loaded": loaded,
-            "failed": failed,
-            "error": error,
-            "duplicate": report.count("duplicate"),
-            "rows": report.rows,
-            "rejected": report.rejected,
-            "drained": report.drained,
-            "seconds": round(seconds, 3),
-        }
-        bad = failed + error
-        if not bad:
-            log.info(Event.FLUSH_FINISHED, **facts)
-            return
-        rate = bad / (loaded + bad)
-        severity = Severity.CRITICAL if rate >= self.settings.failure_rate_alert else Severity.WARNING
-        alert(Event.FLUSH_FINISHED, severity=severity, code="files_failed", failure_rate=round(rate, 4), **facts)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from metadata.errors import FileRefused, LemonadeError
-from metadata.files.names import match_type, parse_name
+from metadata.files.names import parse_name
 from metadata.logs import Event, get_logger
 from metadata.registry.drafts import Drafts, HeldFile, HeldPrefix
 from metadata.registry.registry import Registry, RegistrySnapshot
-from metadata.types.definition import FileType, TypeStatus
+from metadata.types.file_type import FileType, TypeStatus, match_type
 from processors.drafts.sample import Bounds, Sample, Source, gather, keys_of
 from processors.drafts.schema_draft import Draft, draft
 
@@ -47,12 +47,12 @@ class Drafting:
         """The types whose draft is missing, or was made from half as many held files or fewer."""
         if all(kind.definition is not None for kind in snapshot.types):
             return []
-        found = wanted(snapshot.types, self.drafts.held())
-        if not found:
+        held_for = wanted(snapshot.types, self.drafts.held())
+        if not held_for:
             return []
         before = self.drafts.held_when_drafted()
         due = []
-        for each in found:
+        for each in held_for:
             last = max(before.get(each.kind.name, 0), self._tried.get(each.kind.name, 0))
             if each.files >= max(1, 2 * last):
                 self._tried[each.kind.name] = each.files
@@ -81,7 +81,7 @@ class Drafting:
 
 def wanted(types: Sequence[FileType], held: Sequence[HeldPrefix]) -> list[Wanted]:
     """Each type without a schema that would take held files if it were active."""
-    found = []
+    drafts = []
     for kind in types:
         if kind.definition is not None:
             continue
@@ -90,8 +90,8 @@ def wanted(types: Sequence[FileType], held: Sequence[HeldPrefix]) -> list[Wanted
         taken = [each for each in held if _takes(each.name, active, others)]
         if taken:
             prefixes = tuple(sorted(each.prefix for each in taken))
-            found.append(Wanted(kind, prefixes, sum(each.files for each in taken)))
-    return found
+            drafts.append(Wanted(kind, prefixes, sum(each.files for each in taken)))
+    return drafts
 
 
 def draft_held(drafts: Drafts, each: Wanted, bounds: Bounds, root: str | None = None) -> Draft:
@@ -114,7 +114,7 @@ def sources_of(files: Sequence[HeldFile]) -> list[Source]:
     sources = []
     for file in files:
         name = parse_name(file.name)
-        sources.append(Source(file.name, Path(file.path), name.suffix != "json", name.compression))
+        sources.append(Source(file.name, Path(file.path), name.lines, name.codec))
     return sources
 
 

@@ -1,6 +1,17 @@
-"""What start-up repairs: every batch that an earlier process left unsettled is walked to its end.
+"""What start-up repairs, in this order:
 
-`inspect` says what there is to repair and changes nothing; `recover` and what follows it do it.
+1. temporaries of moves that were cut off: they are removed;
+2. micro-batches and operations that a restored ledger has forgotten: written into it again, from their receipts beside
+   the tables;
+3. receipts that are old enough: they go;
+4. micro-batches that were not settled: each is walked to its end, by the state in which it was left;
+5. files that were given their end but not moved there: they are moved;
+6. undos, replays, discards and back-fills that are not over: each is walked to its end; a replacement goes the way of
+   its batch;
+7. files at their ends that no row knows: they are put on record (`watcher.intake.unknown_ends`).
+
+Files in processing/ and held/ that no row knows, the first scan adopts (`Intake.adopt_strays`). `inspect` says what
+there is to repair and changes nothing; `recover` does it. Whatever nobody can know stops its type, and asks a person.
 """
 
 from __future__ import annotations
@@ -12,20 +23,22 @@ from enum import StrEnum
 from metadata.database.models import Batch, Operation
 from metadata.database.states import BatchState
 from metadata.errors import TypeStopped
-from metadata.ledger.ledger import Ledger
-from metadata.logs import Event, Severity, alert, get_logger
+from metadata.files.moves import sweep
+from metadata.logs import Event, get_logger
 from metadata.operations.operation_receipt import OperationReceipt
 from metadata.registry.registry import Registry
-from metadata.types.definition import FileType
-from processors.change.backfill import Backfill
-from processors.change.replay import Replay
-from processors.change.undo import Undo
-from processors.lake.lake import LandingState
+from metadata.types.file_type import FileType
+from processors.lake.landing import LandingState
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.load.commit_protocol import BatchResult, MicroBatches
-from processors.receipts.batches import forgotten
-from processors.receipts.operations import OperationReceipts
+from processors.load.resume import is_poisoned, resume
+from processors.receipts.rebuild import forgotten, rebuild_forgotten
+from watcher.app import App
+from watcher.intake.folder_faults import folders_answer
 from watcher.intake.intake import Intake
+from watcher.intake.unknown_ends import record_ends
+from watcher.work.types_in_trouble import stop_type
+from watcher.work.walkers import Walkers
 
 log = get_logger()
 
@@ -56,7 +69,7 @@ class Repair:
     files: int | None = None
 
 
-def inspect(microbatches: MicroBatches, walkers: Walkers, receipts: OperationReceipts, intake: Intake) -> list[Repair]:
+def inspect(microbatches: MicroBatches, walkers: Walkers, intake: Intake) -> list[Repair]:
     """What start-up would repair at this moment, in its order. Only asks ledger, receipts, tables and folders."""
     ledger = microbatches.ledger
     forgot = forgotten(ledger, microbatches.lake)
@@ -71,7 +84,7 @@ def inspect(microbatches: MicroBatches, walkers: Walkers, receipts: OperationRec
         for batch in unsettled.values()
         if batch.id not in forgot
     ]
-    repairs += [_forgotten_operation(receipt) for receipt in receipts.forgotten()]
+    repairs += [_forgotten_operation(receipt) for receipt in walkers.receipts.forgotten()]
     repairs += [
         Repair(row.kind, row.id, row.file_type, row.state, _action_on_operation(walkers, row), len(row.file_ids))
         for row in walkers.unsettled()
@@ -89,7 +102,7 @@ def _forgotten_operation(receipt: OperationReceipt) -> Repair:
 
 def _action_on_batch(microbatches: MicroBatches, batch: Batch) -> Action:
     if batch.state == BatchState.PLANNED:
-        return Action.FAIL if microbatches.is_poisoned(batch) else Action.CLAIM_AGAIN
+        return Action.FAIL if is_poisoned(microbatches.ledger, batch) else Action.CLAIM_AGAIN
     if batch.state == BatchState.COMMITTED:
         return Action.SETTLE
     replacement = microbatches.ledger.replacement(batch.id)
@@ -102,30 +115,6 @@ def _action_on_batch(microbatches: MicroBatches, batch: Batch) -> Action:
     if LandingState.HISTORY_CUT in landings:
         return Action.ASK
     return Action.COMMIT if LandingState.ABSENT in landings else Action.RECORD
-
-
-@dataclass(frozen=True)
-class Walkers:
-    """Who walks which operations to their end."""
-
-    undo: Undo
-    replay: Replay
-    backfill: Backfill
-
-    def unsettled(self) -> list[Operation]:
-        """Undos, replays, discards and backfills that are not over, oldest first."""
-        rows = [
-            *self.undo.operations.unsettled(),
-            *self.replay.replays.unsettled(),
-            *self.backfill.backfills.unsettled(),
-        ]
-        return sorted(rows, key=lambda row: row.id)
-
-    def of(self, operation: Operation) -> Undo | Replay | Backfill:
-        """Whose operation it is."""
-        if operation.kind == "undo":
-            return self.undo
-        return self.backfill if operation.kind == "backfill" else self.replay
 
 
 def _action_on_operation(walkers: Walkers, operation: Operation) -> Action:
@@ -148,19 +137,34 @@ class Recovered:
     stopped: set[str] = field(default_factory=set)
 
 
-def recover(ledger: Ledger, registry: Registry, microbatches: MicroBatches, types: Sequence[FileType]) -> Recovered:
+def recover(app: App, microbatches: MicroBatches, walkers: Walkers, types: Sequence[FileType]) -> Recovered:
+    """Repair, in the order that this module's docstring has; once, under the lock, before anything is claimed."""
+    settings, folders = app.settings, app.settings.folders
+    with folders_answer("removing what cut off moves have left below", folders.source_data):
+        sweep(folders.ends_of_moves())
+    rebuilt = rebuild_forgotten(app.ledger, app.lake(), folders, types, app.clock, receipt_days=settings.receipt_days)
+    walkers.receipts.rebuild({kind.name: kind.summary_table for kind in types})
+    walkers.receipts.sweep(settings.receipt_days)
+    recovered = Recovered()
+    _walk_batches(app.registry, microbatches, recovered)
+    _walk_operations(app.registry, walkers, types, recovered)
+    record_ends(app.ledger, folders, app.clock, is_restored=rebuilt.is_restored)
+    return recovered
+
+
+def _walk_batches(registry: Registry, microbatches: MicroBatches, recovered: Recovered) -> None:
     """Walk every unsettled batch, then move files that were given their end but not moved there.
 
     A batch whose outcome nobody can know stops its type with a critical alert; the others go on.
     """
-    recovered = Recovered()
-    by_name = {kind.name: kind for kind in types}
+    ledger = microbatches.ledger
+    by_name = {kind.name: kind for kind in registry.read().types}
     unsettled = ledger.unsettled_batches()
     if unsettled:
         log.info(Event.RECOVERY_STARTED, batches=len(unsettled))
     for batch in unsettled:
         try:
-            result = microbatches.resume(batch, by_name.get(batch.file_type))
+            result = resume(microbatches, batch, by_name.get(batch.file_type))
         except TypeStopped as stop:
             recovered.stopped.add(batch.file_type)
             stop_type(registry, batch.file_type, stop)
@@ -181,10 +185,9 @@ def recover(ledger: Ledger, registry: Registry, microbatches: MicroBatches, type
     recovered.files_settled = len(left)
     if unsettled or left:
         log.info(Event.RECOVERY_FINISHED, batches=len(unsettled), files_settled=len(left))
-    return recovered
 
 
-def resume_operations(walkers: Walkers, registry: Registry, types: Sequence[FileType], recovered: Recovered) -> None:
+def _walk_operations(registry: Registry, walkers: Walkers, types: Sequence[FileType], recovered: Recovered) -> None:
     """Walk every unsettled operation, in their order; a replacement goes the way of its batch.
 
     One that cannot go on stops its type.
@@ -207,23 +210,3 @@ def resume_operations(walkers: Walkers, registry: Registry, types: Sequence[File
             rows=result.rows,
             snapshot_id=result.snapshot_id,
         )
-
-
-def go_on_with_operations(walkers: Walkers, registry: Registry) -> None:
-    """Operations that the world stopped half-way are brought to their end, before another one begins."""
-    kinds = {kind.name: kind for kind in registry.read().types}
-    for operation in walkers.unsettled():
-        walkers.of(operation).resume(operation, kinds.get(operation.file_type))
-
-
-def stop_type(registry: Registry, file_type: str, stop: TypeStopped) -> None:
-    """One type cannot go on without a person: on record, and a critical alert."""
-    registry.note_error(file_type, stop.message)
-    alert(
-        Event.TYPE_STOPPED,
-        severity=Severity.CRITICAL,
-        code=stop.code,
-        file_type=file_type,
-        error=stop.message,
-        cure="its files wait in processing/; mend the cause and restart",
-    )

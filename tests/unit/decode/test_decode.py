@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import string
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,18 +8,21 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import pyarrow as pa
 import pytest
+from decoded import WholeFile, decode_file, define
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packed import packed
 
 from metadata.errors import FileRefused
+from metadata.files.suffixes_and_codecs import CODECS
 from metadata.types.built_in import BUILT_IN
 from metadata.types.definition import Definition
 from metadata.types.json_values import cut_fraction
 from metadata.types.parse_definition import parse_definition
 from processors.decode import decoder as decode_module
-from processors.decode.decoder import DecodedFiles, Decoder, decompress
+from processors.decode.decoder import Decoder
+from processors.decode.results import DecodedGroup
 from processors.decode.schema import arrow_schema
 
 KEYS = ["things", "stuff", "eu_*"]
@@ -30,22 +32,17 @@ TWO = b'[{"id":1,"x":"a"},{"id":2}]'
 POINT = {"type": "struct", "fields": [{"name": "a", "type": "long"}, {"name": "j", "type": "json"}]}
 
 
-def define(*fields: dict[str, Any], **more: Any) -> Definition:
-    """A definition with a required id and these fields."""
-    return parse_definition({"fields": [{"name": "id", "type": "long", "nullable": False}, *fields], **more})
-
-
 def field(type_: Any, **more: Any) -> dict[str, Any]:
     """The field x."""
     return {"name": "x", "type": type_, **more}
 
 
-def read(definition: Definition, data: bytes, lines: bool = False) -> DecodedFiles:
+def read(definition: Definition, data: bytes, lines: bool = False) -> WholeFile:
     """One file, decoded."""
-    return Decoder(definition, KEYS).decode(data, lines)
+    return decode_file(definition, data, lines, KEYS)
 
 
-def values(decoded: DecodedFiles, number: int = 1) -> list[Any]:
+def values(decoded: WholeFile, number: int = 1) -> list[Any]:
     """A column as Python values; by default that of the field x."""
     return list(decoded.columns[number].to_pylist())
 
@@ -288,8 +285,10 @@ def test_every_form_of_content(definition: Definition, document: bytes, ids: lis
         (THINGS, b'[{"z":' + b"[" * 100_000 + b"]" * 100_000 + b"}]", "malformed", "nested too deeply"),
         (THINGS, '[{"id":1}]'.encode("utf-16"), "malformed", "UTF-16"),
         (THINGS, '[{"id":1}]'.encode("utf-16-be"), "malformed", "UTF-16"),
-        (THINGS, gzip.compress(TWO), "malformed", 'looks like gzip: name it ".json.gz"'),
-        (THINGS, pa.compress(TWO, "zstd", asbytes=True), "malformed", 'looks like zstd: name it ".json.zst"'),
+        *(
+            (THINGS, packed(codec, TWO), "malformed", f'looks like {codec.name}: name it ".json.{codec.suffix}"')
+            for codec in CODECS
+        ),
         (THINGS, b'[{"id":1,"x":"\x00"}]', "malformed", "byte"),
     ],
 )
@@ -299,7 +298,7 @@ def test_file_is_refused(definition: Definition, document: bytes, code: str, wor
         read(definition, document)
     assert caught.value.code == code
     assert words in caught.value.message
-    refused = Decoder(definition, KEYS).decode_many([(document, False)]).files[0].refused
+    refused = Decoder(definition, KEYS).decode_many([("f", document, False)]).files[0].refused
     assert refused is not None
     assert refused.code == code
 
@@ -361,15 +360,10 @@ def test_faults_of_both_kinds_keep_their_numbers_and_bytes() -> None:
     assert (list(decoded.record_nos), values(decoded, 0)) == ([3], [3])
 
 
-def test_memoryview_is_taken_like_bytes() -> None:
-    """A worker may hand in a view of a mapped file."""
-    assert values(Decoder(THINGS, KEYS).decode(memoryview(TWO), False), 0) == [1, 2]
-
-
 # --- many files ---------------------------------------------------------------------------------------------------
 
 
-def table_of(group: decode_module.DecodedGroup) -> list[tuple[Any, ...]]:
+def table_of(group: DecodedGroup) -> list[tuple[Any, ...]]:
     """Rows as (file, record number, columns…)."""
     rows: list[tuple[Any, ...]] = []
     names = [f"file{number}" for number in range(len(group.files))]
@@ -389,14 +383,14 @@ def test_group_holds_good_records_and_says_why_the_others_are_not_in_it() -> Non
     """A file beyond its limits and a refused one add no row, wherever the fault came to light."""
     definition = define(field("string"), {"name": "t", "type": "timestamp"}, {"name": "j", "type": "json"})
     files = [
-        (document(0, 3), False),
-        (b'[{"id":1},{"id":"bad"}]', False),
-        (b'{"id":10}\n\n{"id":11}', True),
-        (b'[{"id":1},{"id":2,"t":"bad"},{"id":3,"t":"bad"}]', False),
-        (b"[", False),
-        (b"[]", False),
-        (b'[{"id":1,"j":"\xff"}]', False),
-        (document(20, 2), False),
+        ("f", document(0, 3), False),
+        ("f", b'[{"id":1},{"id":"bad"}]', False),
+        ("f", b'{"id":10}\n\n{"id":11}', True),
+        ("f", b'[{"id":1},{"id":2,"t":"bad"},{"id":3,"t":"bad"}]', False),
+        ("f", b"[", False),
+        ("f", b"[]", False),
+        ("f", b'[{"id":1,"j":"\xff"}]', False),
+        ("f", document(20, 2), False),
     ]
     group = Decoder(definition, KEYS).decode_many(iter(files))
     assert [(file, number, value) for file, number, value, *_ in table_of(group)] == [
@@ -427,7 +421,9 @@ def test_batches_have_about_their_size_and_know_whose_rows_they_hold(monkeypatch
     """Small files share a batch, a large one is cut, and no record loses its number."""
     monkeypatch.setattr(decode_module, "BATCH_ROWS", 10)
     counts = [3, 4, 5, 1, 37, 0, 2, 10]
-    group = Decoder(THINGS, KEYS).decode_many([(document(100 * n, count), False) for n, count in enumerate(counts)])
+    group = Decoder(THINGS, KEYS).decode_many(
+        [("f", document(100 * n, count), False) for n, count in enumerate(counts)]
+    )
     assert table_of(group) == [
         (f"file{n}", number, 100 * n + number - 1, str(100 * n + number - 1))
         for n, count in enumerate(counts)
@@ -440,52 +436,14 @@ def test_batches_are_cut_by_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few but large records do not pile up in one batch."""
     monkeypatch.setattr(decode_module, "BATCH_BYTES", 2000)
     data = json.dumps([{"id": number, "x": "a" * 1000} for number in range(10)]).encode()
-    batches = Decoder(THINGS, KEYS).decode_many([(data, False)]).batches
+    batches = Decoder(THINGS, KEYS).decode_many([("f", data, False)]).batches
     assert [batch.rows for batch in batches] == [2] * 5
 
 
 def test_bad_file_in_a_batch_of_its_own_leaves_no_empty_batch() -> None:
     """A group without clean rows has no batches."""
-    group = Decoder(THINGS, KEYS).decode_many([(b'[{"id":"x"}]', False), (b"[]", False)])
+    group = Decoder(THINGS, KEYS).decode_many([("f", b'[{"id":"x"}]', False), ("f", b"[]", False)])
     assert group.batches == []
-
-
-# --- compression --------------------------------------------------------------------------------------------------
-
-
-def packed(compression: str, data: bytes) -> bytes:
-    """The data as one compressed member."""
-    return gzip.compress(data) if compression == "gz" else bytes(pa.compress(data, "zstd", asbytes=True))
-
-
-@pytest.mark.parametrize("compression", ["gz", "zst"])
-def test_compressed_bytes_come_back(compression: str) -> None:
-    """Also of several members one behind the other, as log shippers make them."""
-    data = bytes(range(256)) * 5000
-    assert decompress(packed(compression, data), compression, len(data)) == data
-    assert decompress(packed(compression, data) + packed(compression, b"more"), compression, 10**9) == data + b"more"
-    assert decompress(data, None, len(data)) == data
-
-
-@pytest.mark.parametrize("compression", ["gz", "zst"])
-def test_truncated_or_broken_compression_is_unreadable(compression: str) -> None:
-    """No cut goes unnoticed: half a file must not load as a whole one."""
-    whole = packed(compression, b"".join(b'{"id":%d}\n' % number for number in range(2000)))
-    for cut in (1, 5, len(whole) // 2, len(whole) - 9, len(whole) - 1):
-        with pytest.raises(FileRefused) as caught:
-            decompress(whole[:cut], compression, 10**9)
-        assert caught.value.code == "unreadable"
-    with pytest.raises(FileRefused):
-        decompress(b"not compressed at all", compression, 10**9)
-
-
-@pytest.mark.parametrize("compression", [None, "gz", "zst"])
-def test_bomb_is_too_large(compression: str | None) -> None:
-    """What unpacks to more than the limit is refused."""
-    data = b" " * 20_000_000
-    with pytest.raises(FileRefused) as caught:
-        decompress(data if compression is None else packed(compression, data), compression, 1_000_000)
-    assert caught.value.code == "too_large"
 
 
 # --- properties ---------------------------------------------------------------------------------------------------
@@ -518,12 +476,12 @@ def test_fast_and_slow_way_agree_on_good_records(events: list[dict[str, Any]], a
     """A bad neighbour forces the slow way and changes nothing else; nor does the group or the form of the file."""
     texts = [json.dumps(event, ensure_ascii=ascii_only) for event in events]
     array = f"[{','.join(texts)}]".encode()
-    decoder = Decoder(EVENTS, ["vehicle_events"])
-    fast = decoder.decode(array, False)
+    keys = ["vehicle_events"]
+    fast = decode_file(EVENTS, array, keys=keys)
     assert fast.rejected == []
-    slow = decoder.decode(f"[{','.join([*texts, '7'])}]".encode(), False)
+    slow = decode_file(EVENTS, f"[{','.join([*texts, '7'])}]".encode(), keys=keys)
     assert [one.record_no for one in slow.rejected] == [len(events) + 1]
-    lines = decoder.decode("\n".join([*texts, "7"]).encode(), True)
+    lines = decode_file(EVENTS, "\n".join([*texts, "7"]).encode(), lines=True, keys=keys)
     assert fast.columns == slow.columns == lines.columns
     for event, value, extra in zip(events, values(fast, 4), values(fast, 5), strict=True):
         given_value = event.get("event_value")
@@ -531,8 +489,6 @@ def test_fast_and_slow_way_agree_on_good_records(events: list[dict[str, Any]], a
             given_value if given_value is None or isinstance(given_value, str) else json.dumps(given_value)
         )
         assert (None if extra is None else json.loads(extra)) == event.get("event_extra_data")
-    for batch in decoder.decode_many([(array, False)]).batches:
-        assert batch.columns == fast.columns
 
 
 @settings(deadline=None, max_examples=400)
@@ -563,7 +519,7 @@ def test_timestamps_are_what_a_single_datetime_says(text: str) -> None:
 def test_no_bytes_crash_the_decoder(data: bytes, lines: bool) -> None:
     """Whatever a producer drops is decoded, rejected or refused; the group's other files do not notice."""
     definition = define(field("json"), {"name": "s", "type": "string", "coerce": True})
-    group = Decoder(definition, KEYS).decode_many([(TWO, False), (data, lines), (TWO, False)])
+    group = Decoder(definition, KEYS).decode_many([("f", TWO, False), ("f", data, lines), ("f", TWO, False)])
     assert [one.rows for one in group.files[::2]] == [2, 2]
     result = group.files[1]
     assert result.clean or result.rejected or result.refused

@@ -7,17 +7,19 @@ import pytest
 from decoded import KEYS, define, rows_of, single_rows
 
 from metadata.ledger.values import RejectReason
+from metadata.types.config import UnknownFields
 from processors.decode import decoder as decode_module
 from processors.decode.columns import ColumnError, Columns
-from processors.decode.decoder import DecodedGroup, Decoder
+from processors.decode.decoder import Decoder
 from processors.decode.file_rejects import RejectLimits
+from processors.decode.results import DecodedGroup
 
 NUMBERS = define({"name": "x", "type": "long"}, {"name": "t", "type": "timestamp"})
 
 
 def decode(*files: bytes, limits: RejectLimits | None = None, lines: bool = False) -> DecodedGroup:
     """These files, decoded together."""
-    return Decoder(NUMBERS, KEYS, limits=limits or RejectLimits()).decode_many([(data, lines) for data in files])
+    return Decoder(NUMBERS, KEYS, limits=limits or RejectLimits()).decode_many([("f", data, lines) for data in files])
 
 
 def document(*records: dict[str, Any]) -> bytes:
@@ -141,7 +143,7 @@ def test_each_of_many_faults_gets_its_own_code(field: dict[str, Any], texts: dic
     kinds = [*texts, good]
     chosen = [kinds[number * number // 7 % len(kinds)] for number in range(400)]
     records = [b'{"id":1,"x":%b}' % text.encode() for text in chosen]
-    result = decoder.decode_many([(b"[%b]" % b",".join(records), False)])
+    result = decoder.decode_many([("f", b"[%b]" % b",".join(records), False)])
     expected = [(number, texts[text]) for number, text in enumerate(chosen, start=1) if text in texts]
     assert [(one.record_no, one.code) for one in result.files[0].rejected] == expected
     assert [row[1] for row in rows_of(result)] == [n for n, text in enumerate(chosen, start=1) if text == good]
@@ -153,7 +155,7 @@ def test_invalid_bytes_cost_their_records_only() -> None:
     records = [b'{"id":1,"j":[1],"s":5}'] * 300
     records[7] = b'{"id":1,"j":"\xff"}'
     records[290] = b'{"id":1,"s":"\xff"}'
-    result = decoder.decode_many([(b"[%b]" % b",".join(records), False)]).files[0]
+    result = decoder.decode_many([("f", b"[%b]" % b",".join(records), False)]).files[0]
     assert [(one.record_no, one.field, one.code, one.raw) for one in result.rejected] == [
         (8, "j", "bad_text", records[7]),
         (291, "s", "bad_text", records[290]),
@@ -180,7 +182,9 @@ def test_each_of_many_broken_constraints_names_its_own_value() -> None:
     """However many values break one, in however many files: nobody reads of another record's value."""
     decoder = Decoder(define({"name": "n", "type": "int", "max": 10}), KEYS, limits=RejectLimits(ratio=1))
     files = [document(*({"id": 1, "n": start + number} for number in range(120))) for start in (1000, 5000)]
-    for start, file in zip((1000, 5000), decoder.decode_many([(data, False) for data in files]).files, strict=True):
+    for start, file in zip(
+        (1000, 5000), decoder.decode_many([("f", data, False) for data in files]).files, strict=True
+    ):
         assert [one.message.partition(": ")[2] for one in file.rejected] == [
             f"{start + number} is more than its max 10" for number in range(120)
         ]
@@ -189,8 +193,8 @@ def test_each_of_many_broken_constraints_names_its_own_value() -> None:
 def test_message_is_cut_and_storable() -> None:
     """A key of the record may stand in the message, whatever a producer made of it."""
     record = b'{"id":1,"%b":1}' % (b"\\u0000k" * 10_000)
-    decoder = Decoder(NUMBERS, KEYS, unknown_fields=decode_module.UnknownFields.REJECT, limits=RejectLimits(1))
-    rejected = decoder.decode_many([(record, True)]).files[0].rejected[0]
+    decoder = Decoder(NUMBERS, KEYS, unknown_fields=UnknownFields.REJECT, limits=RejectLimits(1))
+    rejected = decoder.decode_many([("f", record, True)]).files[0].rejected[0]
     assert rejected.code == "unknown_field"
     assert len(rejected.message) < 600
     assert rejected.message.startswith("record 1: Object contains unknown field `\ufffdk")

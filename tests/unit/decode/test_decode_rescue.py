@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metadata.ledger.values import UnknownKey
-from metadata.types.definition import UnknownFields
+from metadata.types.config import UnknownFields
 from processors.decode import records as records_module
-from processors.decode.decoder import DecodedGroup, Decoder
+from processors.decode.decoder import Decoder
 from processors.decode.file_rejects import RejectLimits
+from processors.decode.results import DecodedGroup
 
 POINT = {"type": "struct", "fields": [{"name": "a", "type": "long"}, {"name": "j", "type": "json"}]}
 DEEP = {"type": "struct", "fields": [{"name": "p", "type": POINT}, {"name": "n", "type": "long"}]}
@@ -28,7 +29,7 @@ NESTED = define(
 def decode(definition: Any, *records: bytes, unknown: UnknownFields = UnknownFields.RESCUE) -> DecodedGroup:
     """One file of these records."""
     decoder = Decoder(definition, KEYS, unknown_fields=unknown, limits=RejectLimits(1))
-    return decoder.decode_many([(b"[%b]" % b",".join(records), False)])
+    return decoder.decode_many([("f", b"[%b]" % b",".join(records), False)])
 
 
 def rescued(definition: Any, *records: bytes) -> list[str | None]:
@@ -91,7 +92,7 @@ def test_other_keys_of_the_document_are_no_records() -> None:
     """What stands beside the array of records is left aside, whatever the type does with unknown keys."""
     data = b'{"version":2,"things":[{"id":1}],"more":{"a":1}}'
     for unknown in UnknownFields:
-        group = Decoder(PLAIN, KEYS, unknown_fields=unknown).decode_many([(data, False)])
+        group = Decoder(PLAIN, KEYS, unknown_fields=unknown).decode_many([("f", data, False)])
         assert rows_of(group) == [(0, 1, 1, None, None)]
         assert group.files[0].unknown == ()
 
@@ -170,9 +171,9 @@ def test_common_key_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A producer's new field sends one file the slow way, and those after it the fast one, with the same result."""
     decoder = Decoder(PLAIN, KEYS)
     data = b"[%b]" % b",".join(b'{"id":%d,"new":%d,"newer":[%d]}' % (n, n, n) for n in range(200))
-    first = decoder.decode_many([(data, False)])
+    first = decoder.decode_many([("f", data, False)])
     monkeypatch.setattr(records_module.RecordReader, "read_each", None)
-    second = decoder.decode_many([(data, False), (b'[{"id":1},{"id":2,"newer":1}]', False)])
+    second = decoder.decode_many([("f", data, False), ("f", b'[{"id":1},{"id":2,"newer":1}]', False)])
     assert rows_of(second)[:200] == rows_of(first)
     assert [row[-1] for row in rows_of(second)[-2:]] == [None, '{"newer":1}']
     assert second.files[0].unknown == first.files[0].unknown

@@ -10,11 +10,12 @@ from decoded import KEYS, define, rows_of, single_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metadata.types.definition import UnknownFields
+from metadata.types.config import UnknownFields
 from processors.decode import column_faults, records
 from processors.decode import decoder as decode
-from processors.decode.decoder import Decoder, FileResult
+from processors.decode.decoder import Decoder
 from processors.decode.file_rejects import RejectLimits
+from processors.decode.results import FileResult
 
 POINT = {
     "type": "struct",
@@ -118,9 +119,9 @@ def small_sizes() -> Iterator[None]:
     """Few records are many: batches are cut, keys learned, typical faults trusted."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decode, "BATCH_ROWS", 8)
-        patch.setattr(records, "_FIRST_LESSON", 2)
-        patch.setattr(column_faults, "_CHUNK", 2)
-        patch.setattr(column_faults, "_TYPICAL", 1)
+        patch.setattr(records, "FIRST_LESSON", 2)
+        patch.setattr(column_faults, "CHUNK", 2)
+        patch.setattr(column_faults, "TYPICAL", 1)
         yield
 
 
@@ -181,7 +182,7 @@ def test_record_is_judged_as_if_it_came_alone(
             alone = one_by_one.decode_records([raw])
             rows += [(number, *row[1:]) for row in single_rows(alone)]
             rejects += [(number, one.code, one.field, one.raw) for one in alone.rejected]
-        whole = decoder().decode_many([(data, is_lines)])
+        whole = decoder().decode_many([("f", data, is_lines)])
         result = whole.files[0]
         assert [row[1:] for row in rows_of(whole)] == rows
         assert judged(result) == rejects
@@ -190,7 +191,9 @@ def test_record_is_judged_as_if_it_came_alone(
         assert [(row[0] + 1, *row[1:]) for row in single_rows(together)] == rows
         assert [(one.record_no, one.code, one.field, one.raw) for one in together.rejected] == rejects
 
-        group = decoder().decode_many([(data, is_lines), (b'[{"id":1}', False), (b"[]", False), (data, is_lines)])
+        group = decoder().decode_many(
+            [("f", data, is_lines), ("f", b'[{"id":1}', False), ("f", b"[]", False), ("f", data, is_lines)]
+        )
         assert rows_of(group) == [(file, *row) for file in (0, 3) for row in rows]
         assert [judged(each) for each in group.files] == [rejects, [], [], rejects]
         assert group.files[0].unknown == group.files[3].unknown == result.unknown

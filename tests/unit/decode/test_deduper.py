@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
 import pytest
+from decoded import decode_file
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,31 +16,18 @@ from metadata.types.definition import Definition
 from metadata.types.parse_definition import parse_definition
 from processors.decode.decoder import Decoder
 from processors.decode.file_rejects import RejectLimits
-from processors.decode.known_keys import KnownKeys, known_keys
+from processors.decode.known_keys import KnownKeys
 from processors.decode.schema import arrow_schema
+from processors.load.existing_keys import existing_keys
 
 KEYS = ["a", "b", "a:1", ":", "é", "", None]
 PAIRS = st.tuples(st.sampled_from(KEYS), st.sampled_from(KEYS))
-
-
-@dataclass
-class Named:
-    """What `begin` looks at of a source file."""
-
-    name: str
 
 
 def definition(**types: str) -> Definition:
     """Fields of these types, all of them the key."""
     fields = [{"name": name, "type": kind} for name, kind in types.items()]
     return parse_definition({"fields": fields, "primary_key": list(types)})
-
-
-def known(made: Definition, *names: str) -> KnownKeys:
-    """Nothing is there; the files of one group."""
-    keys = KnownKeys(made)
-    keys.begin([Named(name) for name in names])  # type: ignore[arg-type] # a name is all that it asks for
-    return keys
 
 
 TWO = definition(one="string", other="string")
@@ -53,7 +40,7 @@ def test_the_first_stays(
     files: list[list[tuple[str | None, str | None]]], there: list[tuple[str | None, str | None]], cut: int
 ) -> None:
     """Of equal keys the first in the table, then by file and record, stays; one with a null always; in any groups."""
-    keys = known(TWO)
+    keys = KnownKeys(TWO)
     keys.learn(
         pa.table(
             {
@@ -66,9 +53,8 @@ def test_the_first_stays(
     decoder = Decoder(TWO, ["t"], limits=RejectLimits(1), known=keys)
     found = []
     for group in (files[:cut], files[cut:]):
-        keys.begin([Named("f")] * len(group))  # type: ignore[list-item] # see above
         texts = [json.dumps([{"one": one, "other": other} for one, other in pairs]).encode() for pairs in group]
-        decoded = decoder.decode_many((text, False) for text in texts)
+        decoded = decoder.decode_many(("f", text, False) for text in texts)
         found += [[each.record_no for each in result.rejected] for result in decoded.files]
         assert sum(batch.rows for batch in decoded.batches) == sum(result.rows for result in decoded.files)
     seen = {pair for pair in there if None not in pair}
@@ -100,8 +86,8 @@ def test_a_key_of_any_type_is_known_as_the_table_has_it(kind: str, value: Any, s
     made = definition(k=kind)
     if kind == "uuid":
         stored = pa.array([UUID(value).bytes], pa.binary(16))  # as PyIceberg may read it
-    columns = Decoder(made, ["t"]).decode(json.dumps([{"k": value}]).encode(), False).columns
-    keys = known(made)
+    columns = decode_file(made, json.dumps([{"k": value}]).encode()).columns
+    keys = KnownKeys(made)
     column = columns[0] if stored is None else stored
     keys.learn(pa.table({"k": column, "_source_file": pa.array(["old.json"])}))
     assert keys.look(keys.keys(columns), [1]).there == {0: "old.json"}
@@ -111,10 +97,12 @@ def test_a_key_of_any_type_is_known_as_the_table_has_it(kind: str, value: Any, s
 def test_a_file_over_its_limits_has_no_keys() -> None:
     """What it would have loaded is not there for the file behind it; its message tells key and place."""
     made = definition(k="string")
-    keys = known(made, "a.json", "b.json", "c.json")
+    keys = KnownKeys(made)
     decoder = Decoder(made, ["t"], limits=RejectLimits(0.5), known=keys)
     texts = ['[{"k": "x"}, {"k": "y"}]', '[{"k": "x"}, {"k": "y"}, {"k": "z"}]', '[{"k": "z"}, {"k": "z"}]']
-    decoded = decoder.decode_many((text.encode(), False) for text in texts)
+    decoded = decoder.decode_many(
+        (name, text.encode(), False) for name, text in zip(("a.json", "b.json", "c.json"), texts, strict=True)
+    )
     assert [(result.over_limit, result.rows) for result in decoded.files] == [(False, 2), (True, 0), (False, 1)]
     assert [batch.columns[0].to_pylist() for batch in decoded.batches] == [["x", "y", "z"]]
     first, last = decoded.files[1].reasons[0].message, decoded.files[2].rejected[0]
@@ -131,5 +119,5 @@ def test_a_table_without_the_key_has_none() -> None:
             return type("Schema", (), {"column_names": ["other", "_source_file"]})
 
     io: Any = None
-    found = known_keys(definition(k="string"), Older(), io, [object()])  # type: ignore[arg-type,list-item] # not read
+    found = existing_keys(definition(k="string"), Older(), io, [object()])  # type: ignore[arg-type,list-item] # not read
     assert found.look([b"1"], [1]).there == {}

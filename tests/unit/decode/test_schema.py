@@ -9,16 +9,18 @@ from uuid import UUID
 import msgspec
 import pyarrow as pa
 import pytest
+from decoded import decode_file
 from pyiceberg.catalog.memory import InMemoryCatalog
 from pyiceberg.io.pyarrow import schema_to_pyarrow, write_file
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import WriteTask
 from pyiceberg.types import StringType, TimestamptzType
 
-from metadata.types.definition import LINEAGE, PLAIN_TYPES, RESCUED, Definition, ProcessingConfig
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import LINEAGE, RESCUED, Definition
+from metadata.types.field_types import PLAIN_TYPES
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
-from processors.decode.decoder import Decoder
 from processors.decode.schema import arrow_schema, decoder_type, iceberg_schema, partition_spec
 
 POINT = {"type": "struct", "fields": [{"name": "lat", "type": "double"}, {"name": "at", "type": "timestamp"}]}
@@ -93,7 +95,7 @@ def test_iceberg_writes_and_reads_every_type(tmp_path: Path) -> None:
     assert table.schema().fields == iceberg_schema(definition).fields, "ids stay those of iceberg_schema"
     cases = [*(VALUES[type_] for type_ in EVERY_TYPE), *((text, value) for _, text, value in NESTED)]
     full = b",".join(b'"f_%d":%s' % (number, text) for number, (text, _) in enumerate(cases))
-    columns = Decoder(definition, []).decode(b'[{"id":1,%s},{"id":2}]' % full, lines=False).columns
+    columns = decode_file(definition, b'[{"id":1,%s},{"id":2}]' % full).columns
     day = date(2026, 1, 15)
     lineage = [pa.array(["f", "f"]), pa.array(["i", "i"]), pa.array([1, 2], pa.int64()), pa.array(["b", "b"])]
     rescued = pa.array(['{"k":1}', None])

@@ -21,14 +21,16 @@ def alerts_in_the_code() -> dict[str, set[str]]:
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            if name not in ("alert", "_tell_once"):
-                continue
             severities = {
                 Severity[each].value
                 for keyword in node.keywords
                 if keyword.arg == "severity"
                 for each in _VALUE.findall(ast.unparse(keyword.value))
             }
+            if name not in ("alert", "alert_once") and not (
+                name == "Line" and severities
+            ):  # a line without one is none
+                continue
             for member in re.findall(r"\bEvent\.([A-Z_]+)\b", ast.unparse(node.args[0])):
                 found.setdefault(Event[member].value, set()).update(severities)
     return found

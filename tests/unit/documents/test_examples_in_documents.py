@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import DOCUMENTS, blocks, cells, part, text_of
+from documents import DOCUMENTS, blocks, cells, text_of
 
 from metadata.clock import SystemClock
 from metadata.database.engine import Database
@@ -17,7 +17,7 @@ from metadata.database.models import Base
 from metadata.logs import Event, Severity
 from metadata.registry.registry import Registry
 from metadata.settings import Settings
-from metadata.types.definition import PLAIN_TYPES, TypeStatus
+from metadata.types.file_type import TypeStatus
 from metadata.types.parse_file import parse_type
 
 
@@ -75,12 +75,6 @@ def test_summary_that_is_shown_fits_the_type_that_is_shown() -> None:
     for config in summaries:
         for raw in orders:
             parse_type({**raw, "processing_config": config}, TypeStatus.ACTIVE, 1, "reading docs/daily_summary.md")
-
-
-def test_every_type_of_fields_is_described() -> None:
-    """The table of field types in docs/types.md has all of them."""
-    described = {name for row in cells(part("field types")) for name in row[0].split(", ")}
-    assert described >= PLAIN_TYPES | {"decimal(p,s)"}
 
 
 @pytest.mark.parametrize("discovered", [False, True])

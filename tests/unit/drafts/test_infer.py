@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import time
 from importlib import metadata, util
@@ -10,13 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packed import packed
 
 from metadata.errors import ConfigurationError, FileRefused
-from metadata.types.definition import FileType, TypeStatus
+from metadata.files.suffixes_and_codecs import CODECS, Codec, read_suffixes
+from metadata.types.file_type import FileType, TypeStatus
 from metadata.types.parse_definition import parse_definition
 from metadata.types.parse_file import parse_type
 from processors.decode.decoder import Decoder
-from processors.drafts.sample import Bounds, Sample, Source, find, gather, type_keys
+from processors.drafts.record_places import find_records
+from processors.drafts.sample import Bounds, Sample, Source, gather, type_keys
 from processors.drafts.schema_draft import MAX_FIELDS, MIN_RECORDS, SURE_RECORDS, Draft, as_json, draft, propose
 
 UUID_TEXT = "12345678-1234-5678-1234-567812345678"
@@ -47,7 +49,7 @@ def loaded(made: Draft, data: bytes, lines: bool = False) -> int:
     """How many records of a file load with the draft: all that are in it."""
     kind = type_of(made)
     assert kind.definition is not None
-    result = Decoder(kind.definition, type_keys(kind)).decode_many([(data, lines)]).files[0]
+    result = Decoder(kind.definition, type_keys(kind)).decode_many([("f", data, lines)]).files[0]
     assert result.refused is None, result.refused
     assert not result.rejected, [each.message for each in result.rejected[:3]]
     return result.rows
@@ -254,7 +256,7 @@ def test_record_that_no_schema_can_hold_is_left_out() -> None:
 )
 def test_where_documents_keep_their_records(text: str, records: int, path: tuple[str, ...]) -> None:
     """An array, the type's own key, the one array that the document is there for; else it is one record."""
-    found = find(text.encode(), False, KEYS)
+    found = find_records(text.encode(), False, KEYS)
     assert (len(found.records), found.path) == (records, path)
     sample = Sample(records=found.records, root=".".join(path) or None)
     assert loaded(draft(sample, "things"), text.encode()) == records
@@ -263,16 +265,16 @@ def test_where_documents_keep_their_records(text: str, records: int, path: tuple
 def test_root_can_be_chosen() -> None:
     """A person who knows better says where the records are, or that each document is one."""
     text = b'{"id": 7, "rows": [{"a": 1}, {"a": 2}]}'
-    assert len(find(text, False, KEYS, root="rows").records) == 2
-    assert len(find(b'{"rows": [{"a": 1}, {"a": 2}]}', False, KEYS, root="").records) == 1
+    assert len(find_records(text, False, KEYS, root="rows").records) == 2
+    assert len(find_records(b'{"rows": [{"a": 1}, {"a": 2}]}', False, KEYS, root="").records) == 1
     with pytest.raises(FileRefused, match="no array under"):
-        find(text, False, KEYS, root="id")
+        find_records(text, False, KEYS, root="id")
 
 
 def test_key_of_the_type_inside_of_records_too() -> None:
     """Where records themselves have a key that names the type, the draft says where they are."""
     text = b'{"things": [{"things": 1}, {"things": 2}]}'
-    found = find(text, False, KEYS)
+    found = find_records(text, False, KEYS)
     assert loaded(draft(Sample(records=found.records, root="things"), "things"), text) == 2
 
 
@@ -280,17 +282,17 @@ def write(folder: Path, name: str, data: bytes) -> Source:
     """A file, as the sampler is told of it."""
     path = folder / name
     path.write_bytes(data)
-    compression: Any = "gz" if name.endswith(".gz") else None
-    return Source(name, path, ".jsonl" in name, compression)
+    return Source(name, path, *read_suffixes(name))
 
 
-def test_sample_is_bounded_and_spans_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_sample_is_bounded_and_spans_files(tmp_path: Path, codec: Codec) -> None:
     """No more files, records and bytes than asked for; files that cannot be read cost only themselves."""
     line = b'{"id": 1, "text": "' + b"x" * 80 + b'"}\n'
     sources = [
         write(tmp_path, "a.json", b"{"),
-        write(tmp_path, "b.jsonl.gz", gzip.compress(line * 5)),
-        write(tmp_path, "c.jsonl.gz", gzip.compress(line * 50)[:-20]),
+        write(tmp_path, f"b.jsonl.{codec.suffix}", packed(codec, line * 2) + packed(codec, line * 3)),
+        write(tmp_path, f"c.jsonl.{codec.suffix}", packed(codec, line * 9)[:-9]),
         write(tmp_path, "d.json", b"  "),
         write(tmp_path, "e.jsonl", line * 1000),
         write(tmp_path, "f.jsonl", line),
@@ -299,8 +301,8 @@ def test_sample_is_bounded_and_spans_files(tmp_path: Path) -> None:
     sample = gather([*sources, gone], KEYS, Bounds(bytes=20_000, records=100))
     assert [(file.name, file.records, file.is_whole, file.code) for file in sample.files] == [
         ("a.json", 0, True, "malformed"),
-        ("b.jsonl.gz", 5, True, None),
-        ("c.jsonl.gz", 0, True, "unreadable"),
+        (f"b.jsonl.{codec.suffix}", 5, True, None),
+        (f"c.jsonl.{codec.suffix}", 0, True, "unreadable"),
         ("d.json", 0, True, "empty"),
         ("e.jsonl", 94, False, None),
         ("f.jsonl", 1, True, None),
@@ -401,7 +403,7 @@ def test_draft_loads_every_record_that_it_was_drafted_from(records: list[dict[st
     document: Any = {"array": records, "root": {"items": records}, "own": {"things": records}}.get(shape)
     lines = "\n".join(json.dumps(record) for record in records)
     data = (lines if shape == "lines" else json.dumps(document)).encode()
-    found = find(data, shape == "lines", KEYS, root="items" if shape == "root" else None)
+    found = find_records(data, shape == "lines", KEYS, root="items" if shape == "root" else None)
     made = draft(Sample(records=found.records, root=".".join(found.path) or None), "things")
     if made.raw is None:
         assert not any(key.isprintable() and '"' not in key and "\\" not in key for record in records for key in record)

@@ -1,4 +1,4 @@
-"""Names of source files: what they say and whose they are."""
+"""Names of source files: what they say."""
 
 from __future__ import annotations
 
@@ -10,52 +10,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metadata.errors import FileRefused
-from metadata.files.names import DataFileName, Match, is_temporary, match_type, parse_name, safe_name
-from metadata.types.definition import Definition, Field, FileType, ProcessingConfig, TypeStatus
-
-DEFINITION = Definition(fields=(Field(name="id", type="string"),))
-
-
-def kind(
-    name: str,
-    *patterns: str,
-    status: TypeStatus = TypeStatus.ACTIVE,
-    definition: Definition | None = DEFINITION,
-) -> FileType:
-    """A file type with these patterns; its own name when there are none."""
-    return FileType(name, f"raw_data.{name}", patterns or (name,), status, definition, 1, ProcessingConfig())
-
-
-def match(prefix: str, *types: FileType) -> Match:
-    """The match of a file with this prefix."""
-    return match_type(parse_name(f"{prefix}_20260115120000.json"), types)
+from metadata.files.names import DataFileName, is_temporary, parse_name, safe_name
+from metadata.files.suffixes_and_codecs import CODECS
 
 
 @pytest.mark.parametrize(
-    ("name", "prefix", "suffix", "compression"),
+    ("name", "prefix", "lines", "codec"),
     [
-        ("vehicle_events_20260115120001.json", "vehicle_events", "json", None),
-        ("vehicle_events_20260115120001.jsonl", "vehicle_events", "jsonl", None),
-        ("vehicle_events_20260115120001.ndjson.gz", "vehicle_events", "ndjson", "gz"),
-        ("a_20260115120001.json.zst", "a", "json", "zst"),
-        ("a_20260115120001_part-1.json", "a", "json", None),
-        ("a_20260115120001-0001.json", "a", "json", None),
-        ("a_20260115120001_.json", "a", "json", None),
-        ("a_20260115120001_x.json.json", "a", "json", None),
-        ("a_20260115120001.JSON.GZ", "a", "json", "gz"),
-        ("a_20260115120001_20260116120001.json", "a", "json", None),
-        ("a_123456789012345_20260115120001.json", "a_123456789012345", "json", None),
-        ("eu-fleet 7_20260115120001.json", "eu-fleet 7", "json", None),
-        ("größe_20260115120001.json", "größe", "json", None),
-        ("a_20260115120001_two\nlines.json", "a", "json", None),
-        ("a_20260115120001_caf\udce9.json", "a", "json", None),
-        ('a_20260115120001_"quoted"\'.json', "a", "json", None),
+        ("vehicle_events_20260115120001.json", "vehicle_events", False, None),
+        ("vehicle_events_20260115120001.jsonl", "vehicle_events", True, None),
+        ("vehicle_events_20260115120001.ndjson.gz", "vehicle_events", True, "gz"),
+        ("a_20260115120001.json.zst", "a", False, "zst"),
+        ("a_20260115120001_part-1.json", "a", False, None),
+        ("a_20260115120001-0001.json", "a", False, None),
+        ("a_20260115120001_.json", "a", False, None),
+        ("a_20260115120001_x.json.json", "a", False, None),
+        ("a_20260115120001.JSON.GZ", "a", False, "gz"),
+        ("a_20260115120001_20260116120001.json", "a", False, None),
+        ("a_123456789012345_20260115120001.json", "a_123456789012345", False, None),
+        ("eu-fleet 7_20260115120001.json", "eu-fleet 7", False, None),
+        ("größe_20260115120001.json", "größe", False, None),
+        ("a_20260115120001_two\nlines.json", "a", False, None),
+        ("a_20260115120001_caf\udce9.json", "a", False, None),
+        ('a_20260115120001_"quoted"\'.json', "a", False, None),
     ],
 )
-def test_a_data_files_name_is_read(name: str, prefix: str, suffix: str, compression: str | None) -> None:
-    """Prefix, first time, suffix in lower case and compression are what the name says."""
+def test_a_data_files_name_is_read(name: str, prefix: str, lines: bool, codec: str | None) -> None:
+    """Prefix, first time, form and codec are what the name says, its suffixes in any case."""
     read = parse_name(name)
-    expected = DataFileName(name, prefix, datetime(2026, 1, 15, 12, 0, 1, tzinfo=UTC), suffix, compression)  # type: ignore[arg-type] # one of the literals
+    by_suffix = {each.suffix: each for each in CODECS}
+    time = datetime(2026, 1, 15, 12, 0, 1, tzinfo=UTC)
+    expected = DataFileName(name, prefix, time, lines, by_suffix[codec] if codec else None)
     assert read == expected
 
 
@@ -71,7 +56,7 @@ def test_a_data_files_name_is_read(name: str, prefix: str, suffix: str, compress
         "a_202601151200001.json",
         "a_20260115120000123_20260115.json",
         "a_20260115120000.csv",
-        "a_20260115120000.json.bz2",
+        "a_20260115120000.json.zip",
         "a_20260115120000json",
         "a_20260115120000.json\n",
         "a-20260115120000.json",
@@ -128,7 +113,7 @@ def test_a_safe_name_says_the_same() -> None:
     assert safe_name("a_20260115120000_caf\udce9.json") == "a_20260115120000_caf%E9.json"
     long = safe_name("a_20260115120000_" + "\udce9" * 220 + ".json.gz")
     assert len(long) == 255
-    assert (parse_name(long).prefix, parse_name(long).compression) == ("a", "gz")
+    assert (parse_name(long).prefix, long[-8:]) == ("a", ".json.gz")
 
 
 @pytest.mark.parametrize("name", [".x", ".DS_Store", "a.tmp", "a.json.TMP", "a.part", "a~", ".a_20260115120000.json"])
@@ -141,68 +126,3 @@ def test_temporary_names(name: str) -> None:
 def test_names_that_are_not_temporary(name: str) -> None:
     """These do not."""
     assert not is_temporary(name)
-
-
-def test_a_pattern_equal_to_the_prefix_wins() -> None:
-    """Over a longer glob and over a longer pattern of another kind."""
-    exact, glob = kind("events"), kind("all", "events_2026*_or_anything*", "*events_*.json")
-    assert match("events", glob, exact) == Match(exact)
-
-
-def test_the_longest_pattern_between_boundaries_wins() -> None:
-    """`eu_vehicle_events` is vehicle_events', not events'; `-` is a boundary too."""
-    short, long = kind("events"), kind("vehicle_events")
-    assert match("eu_vehicle_events", short, long) == Match(long)
-    assert match("eu-events-7", short, long) == Match(short)
-
-
-@pytest.mark.parametrize("prefix", ["subevents", "events2", "vehicleevents", "eventsx_events2", "EVENTS"])
-def test_a_pattern_inside_a_word_does_not_count(prefix: str) -> None:
-    """Without boundaries around it, or in another case, it is another word."""
-    assert match(prefix, kind("events")) == Match(None)
-
-
-def test_a_pattern_is_found_behind_a_false_start() -> None:
-    """The first occurrence may lie inside a word and a later one between boundaries."""
-    events = kind("events")
-    assert match("subevents_events", events) == Match(events)
-
-
-def test_equally_good_types_are_a_tie() -> None:
-    """Two active types of equally long patterns: nobody gets it, both are named; one type's two patterns are no tie."""
-    one, two = kind("one", "car_data", "bus_data"), kind("two", "car_info")
-    assert match("car_data_car_info", one, two) == Match(None, ("one", "two"))
-    assert match("car_data_bus_data", one, two) == Match(one)
-
-
-def test_a_glob_is_matched_against_the_whole_name() -> None:
-    """Globs see timestamp and suffix, heed case, and count with their characters that are no wildcards."""
-    glob, plain = kind("eu", "eu_*_events_*.json"), kind("vehicle_events")
-    assert match("eu_vehicle_events", glob, plain) == Match(glob)
-    assert match("EU_vehicle_events", glob, plain) == Match(plain)
-    assert match("us_vehicle_events", kind("all", "*.json"), plain) == Match(plain)
-    assert match("anything", kind("all", "*.json"), plain).kind is not None
-
-
-def test_a_type_that_is_switched_off_keeps_its_files() -> None:
-    """A worse match that is active does not get them; an equally good one does."""
-    off, worse, equal = (
-        kind("vehicle_events", status=TypeStatus.DISABLED),
-        kind("events"),
-        kind("new", "vehicle_events"),
-    )
-    assert match("eu_vehicle_events", off, worse) == Match(off)
-    assert match("vehicle_events", off, worse, equal) == Match(equal)
-
-
-def test_records_that_discovery_made_never_compete() -> None:
-    """A type that comes later takes what waits under a discovered prefix, however well that prefix fits."""
-    found = kind("eu_truck_events", status=TypeStatus.INACTIVE, definition=None)
-    later = kind("truck_events")
-    assert match("eu_truck_events", found) == Match(None)
-    assert match("eu_truck_events", found, later) == Match(later)
-
-
-def test_an_empty_pattern_matches_nothing() -> None:
-    """A row may hold anything."""
-    assert match("a", kind("odd", "")) == Match(None)

@@ -20,6 +20,16 @@ MANY_ATTRIBUTES = {
     "watcher.report.values.ErrorGroup": "an error as `report --json` tells it: an attribute a key",
     "watcher.report.values.Report": "the document of `report --json`: an attribute a key",
     "watcher.verbs.check.Checked": "a file as `check --json` tells it: an attribute a key",
+    "metadata.types.field_types.PlainType": "the faces of a plain type: one row of the one table",
+    "metadata.types.definition.Field": "the keys of a field as a definition gives them",
+    "metadata.types.config.ProcessingConfig": "the keys of a processing config as a types file gives them",
+    "metadata.ledger.books.FileRow": "a row of the ledger as the audit compares it: an attribute a column",
+    "metadata.ledger.report_facts.Slice": "a row of a query of the report: what it is grouped by, and its sums",
+    "metadata.ledger.report_facts.Fingerprint": "one error of the report: what it is, how often it was, samples of it",
+    "metadata.ledger.values.FileOutcome": "a row of batch_files, with what a changed or rejected file tells beside",
+    "processors.change.replay.Taken": "what a replay tells of itself: a field of its answer each",
+    "processors.change.undo.UndoResult": "what an undo tells of itself: a field of its answer each",
+    "processors.load.commit_protocol.BatchResult": "an entry of the answer of a flush: a field a key",
     "metadata.settings.Settings": "a field a setting: the page of settings is made from it",
 }
 

@@ -7,14 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from metadata.ledger.deliveries import (
-    DeliveryDecision,
-    DeliveryPolicy,
-    DeliveryVerdict,
-    OnRedelivery,
-    OnSameContent,
-    decide,
-)
+from metadata.ledger.deliveries import DeliveryDecision, DeliveryVerdict, decide
+from metadata.types.config import DeliveryPolicy, OnRedelivery, OnSameContent
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 REPLACE = DeliveryPolicy(on_redelivery=OnRedelivery.REPLACE)

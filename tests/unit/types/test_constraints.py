@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from decoded import WholeFile, decode_file
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -11,14 +12,13 @@ from metadata.errors import ConfigurationError
 from metadata.types.constraints import Constraint
 from metadata.types.definition import Field
 from metadata.types.parse_definition import parse_definition
-from processors.decode.decoder import DecodedFiles, Decoder
 
 
-def read(values: list[str], **field: Any) -> DecodedFiles:
+def read(values: list[str], **field: Any) -> WholeFile:
     """A file of records with these JSON texts as their x."""
     definition = parse_definition({"fields": [{"name": "x", **field}]})
     records = ",".join('{"x":%s}' % value for value in values)  # noqa: UP031 # braces are the text's
-    return Decoder(definition, []).decode(f"[{records}]".encode(), False)
+    return decode_file(definition, f"[{records}]".encode())
 
 
 def faults_of(**field: Any) -> list[str]:
@@ -247,9 +247,9 @@ def test_default_that_is_accepted_is_one_that_records_can_have(type_: str, defau
     except ValueError:
         assume(False)
     given_it = parse_definition({"fields": [{"name": "id", "type": "int"}, field]})
-    explicit = Decoder(given_it, []).decode(b'[{"id":1,"x":%s}]' % text, False)
+    explicit = decode_file(given_it, b'[{"id":1,"x":%s}]' % text)
     if accepted:
-        implied = Decoder(definition, []).decode(b'[{"id":1}]', False)
+        implied = decode_file(definition, b'[{"id":1}]')
         assert implied.rejected == explicit.rejected == []
         if type_ not in ("string", "json"):
             assert implied.columns == explicit.columns

@@ -8,7 +8,9 @@ import pytest
 
 from metadata.errors import ConfigurationError
 from metadata.types.built_in import BUILT_IN
-from metadata.types.definition import Definition, ProcessingConfig, file_type_name, table_identifier
+from metadata.types.config import ProcessingConfig
+from metadata.types.definition import Definition
+from metadata.types.file_type import file_type_name, table_identifier
 from metadata.types.json_values import fit_decimal
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition

@@ -20,8 +20,9 @@ from pyiceberg.types import (
 )
 
 from metadata.errors import ConfigurationError
-from metadata.types.definition import Definition, FileType, TypeStatus
+from metadata.types.definition import Definition
 from metadata.types.difference import Change, diff, is_new_version, refusals, with_former_names
+from metadata.types.file_type import FileType, TypeStatus
 from metadata.types.parse_definition import parse_definition
 from metadata.types.parse_file import parse_type
 from processors.lake.table_evolution import FORMER_NAMES, Evolution, Step, evolution

@@ -10,7 +10,10 @@ from click.testing import CliRunner
 
 from metadata.errors import ConfigurationError
 from metadata.types.built_in import BUILT_IN
-from metadata.types.definition import PLAIN_TYPES, Field, ProcessingConfig, RetryConfig, SummaryConfig, TypeStatus
+from metadata.types.config import ProcessingConfig, RetryConfig, SummaryConfig
+from metadata.types.definition import Field
+from metadata.types.field_types import PLAIN_TYPES
+from metadata.types.file_type import TypeStatus
 from metadata.types.json_schema import schema_text, types_schema
 from metadata.types.parse_file import TYPES_FILE_KEYS, parse_type
 from watcher.cli import VerbGroup

@@ -8,11 +8,11 @@ from random import Random
 from typing import Any
 
 import pytest
+from decoded import decode_file
 
 from metadata.files.names import is_temporary, parse_name
 from metadata.types.built_in import BUILT_IN
 from metadata.types.parse_definition import parse_definition
-from processors.decode.decoder import Decoder
 from watcher.verbs.test_data import KINDS, Generator, MadeUpType, document, file_name, records, spoil, write_file
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -128,7 +128,7 @@ def test_bad_records_break_the_schema_and_no_others_do(kind: MadeUpType) -> None
         rng = Random(4)
         rows = records(rng, kind, 100, NOW)
         assert spoil(rng, kind, rows, share) == bad
-        decoded = Decoder(definition, (kind.prefix,)).decode(document(kind, rows), lines=False)
+        decoded = decode_file(definition, document(kind, rows), keys=(kind.prefix,))
         assert len(decoded.rejected) == bad
 
 

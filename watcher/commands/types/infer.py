@@ -12,7 +12,7 @@ from watcher.terminal.draft_facts import facts_lines
 from watcher.terminal.output import JSON_OPTION, print_json
 
 if TYPE_CHECKING:
-    from metadata.types.definition import FileType
+    from metadata.types.file_type import FileType
     from processors.drafts.schema_draft import Draft
     from watcher.app import App
 
@@ -49,7 +49,7 @@ def _print(made: Draft) -> None:
 
 def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | None) -> Draft:
     from metadata.errors import UsageError
-    from metadata.types.definition import file_type_name
+    from metadata.types.file_type import file_type_name
     from processors.drafts.sample import Bounds, gather, keys_of
     from processors.drafts.schema_draft import draft
     from watcher.verbs.check import source_of
