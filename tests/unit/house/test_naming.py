@@ -72,7 +72,6 @@ def test_file_type_is_text_and_kind_is_a_file_type() -> None:
         (module, name, type_)
         for module, name, type_ in said
         if (name == "file_type" and type_.removesuffix(" | None") not in ("str", "Mapped[str]", "Mapped[str | None]"))
-        or (name == "kind" and type_ == "str" and module.startswith("watcher."))
         or (type_.removesuffix(" | None") == "FileType" and name not in ("kind", "old", "new", "given"))
     ]
     assert wrong == []
