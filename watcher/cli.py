@@ -1,14 +1,14 @@
 """The `lemonade` command: what it can do, what its exit codes mean. It alone reads the environment.
 
 Exit codes: 0 done · 1 the answer is "no" · 2 usage · 70 bug · 75 busy, try later · 78 configuration.
-`lemonade --help` loads neither Spark nor PyIceberg: every verb imports what it needs when it runs.
+The verbs are the files of `watcher/commands/` (see `watcher.verbs.verb_files`). `lemonade --help` reads a line of each
+and imports none; a verb imports what it needs when it runs, so that no other verb waits for Spark or PyIceberg.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,46 +16,39 @@ import click
 
 from metadata.errors import LemonadeError, UsageError
 from watcher.exit_codes import exit_code
-
-VERBS = {
-    "init": "watcher.commands.init:init",
-    "run": "watcher.commands.run:run",
-    "flush": "watcher.commands.flush:flush",
-    "status": "watcher.commands.reading:status",
-    "files": "watcher.commands.reading:files",
-    "batches": "watcher.commands.reading:batches",
-    "explain": "watcher.commands.explain:explain",
-    "retry": "watcher.commands.retry:retry",
-    "undo": "watcher.commands.undo:undo",
-    "quarantine": "watcher.commands.quarantine:quarantine",
-    "types": "watcher.commands.types.types:types",
-    "check": "watcher.commands.check:check",
-    "summarize": "watcher.commands.summarize:summarize",
-    "query": "watcher.commands.query:query",
-    "audit": "watcher.commands.audit:audit",
-    "report": "watcher.commands.report:report",
-    "recover": "watcher.commands.recover:recover",
-    "generate": "watcher.commands.generate:generate",
-    "demo": "watcher.commands.demo:demo",
-    "doctor": "watcher.commands.doctor:doctor",
-    "settings": "watcher.commands.settings:settings",
-}
-"""Verb → the module and name of its click command."""
+from watcher.verbs.verb_files import verb_files
 
 
-class _LazyGroup(click.Group):
-    """Verbs are imported when they are asked for."""
+class VerbGroup(click.Group):
+    """All verbs, or the sub-verbs of `verb`: listed by their files, each imported when it is asked for."""
+
+    def __init__(self, *arguments: Any, verb: str = "", **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.verb = verb
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        """Their names."""
+        return list(verb_files(self.verb))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        """The click command that its file has under the file's name."""
+        file = verb_files(self.verb).get(cmd_name)
+        if file is None:
             return None
-        module, name = VERBS[cmd_name].split(":")
-        command = getattr(import_module(module), name)
-        assert isinstance(command, click.Command)  # noqa: S101 - a wrong entry in VERBS is a bug that tests see
+        if file.is_group:
+            return VerbGroup(cmd_name, verb=file.verb, help=file.help_line)
+        command = getattr(file.load(), file.path.stem)
+        assert isinstance(command, click.Command)  # noqa: S101 - a file without its command is a bug that tests see
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A line a verb, each the first of its file."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(file.name, file.help_line) for file in verb_files(self.verb).values()])
+
+
+class _Lemonade(VerbGroup):
+    """All verbs; a reader of the output who goes away is no error."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -68,7 +61,7 @@ class _LazyGroup(click.Group):
             return 0  # click's own answer would be 1, as if the answer were no
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Lemonade, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-C",
     "directory",

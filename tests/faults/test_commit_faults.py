@@ -27,7 +27,7 @@ from metadata.settings import Settings
 from processors.lake import lake as lake_module
 from processors.lake.lake import Lake
 from watcher.app import App
-from watcher.commands import run as run_command
+from watcher.commands.run import run_daemon
 from watcher.daemon.service import Service
 
 NAME = "raw_data.vehicle_events"
@@ -278,7 +278,7 @@ def test_the_daemon_waits_for_the_ledger_at_its_start(
     folder, elsewhere = tmp_path / "ledger", tmp_path / "elsewhere"
     settings = settings_with(DATABASE_URL=f"sqlite:///{folder}/metadata.db")
     with pytest.raises(ConfigurationError, match="lemonade init"):
-        run_command._run(App(settings, runner=InProcessRunner()))
+        run_daemon(App(settings, runner=InProcessRunner()), pause=lambda _seconds: False)
     made = App(settings, runner=InProcessRunner())
     made.init()
     made.unchecked_database.close()
@@ -299,9 +299,8 @@ def test_the_daemon_waits_for_the_ledger_at_its_start(
                 elsewhere.rename(folder)
         return True
 
-    monkeypatch.setattr(run_command, "_pause", pause)
     monkeypatch.setattr(Service, "run", lambda _service: 0)
-    assert run_command._run(App(settings, runner=InProcessRunner())) == 0
+    assert run_daemon(App(settings, runner=InProcessRunner()), pause) == 0
     assert len(waits) == 3
     assert told(caplog) == ["world.away", "world.back"]
 

@@ -18,10 +18,12 @@ from metadata.operations.backfill import BackfillLedger
 from metadata.settings import Settings
 from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
-from watcher.commands.types.types import types
+from watcher.cli import VerbGroup
 from watcher.verbs.adopt import proposals, with_adopted
-from watcher.verbs.do import do
+from watcher.verbs.by_name import do
 from watcher.work.startup_repair import Action
+
+TYPES = VerbGroup("types", verb="types")
 
 
 @pytest.fixture
@@ -226,7 +228,7 @@ def test_adopting_from_the_command_line(orders: Orders) -> None:
 
 def cli(orders: Orders, *arguments: str) -> Result:
     """`lemonade types …` in this process; its errors are raised."""
-    return CliRunner().invoke(types, arguments, obj=orders.app, catch_exceptions=False)
+    return CliRunner().invoke(TYPES, arguments, obj=orders.app, catch_exceptions=False)
 
 
 def test_a_daemon_adopts_and_backfills(settings: Settings) -> None:

@@ -14,8 +14,10 @@ from workshop import Workshop
 from metadata.errors import ConfigurationError, UsageError, WorldFault
 from metadata.registry.drafts import Drafts
 from metadata.settings import Settings
-from watcher.commands.types.types import types
+from watcher.cli import VerbGroup
 from watcher.work import held_drafts as drafting
+
+TYPES = VerbGroup("types", verb="types")
 
 READINGS = [
     {"Sensor ID": f"s{number}", "at": 1_768_478_400 + number, "pos": {"lat": 1.5, "lon": number}}
@@ -59,7 +61,7 @@ def row(shop: Workshop, file_type: str = "readings") -> dict[str, Any]:
 
 def run(shop: Workshop, *arguments: str, stdin: str | None = None) -> Result:
     """`lemonade types …` in this process; its errors are raised."""
-    return CliRunner().invoke(types, arguments, obj=shop.app, input=stdin, catch_exceptions=False)
+    return CliRunner().invoke(TYPES, arguments, obj=shop.app, input=stdin, catch_exceptions=False)
 
 
 def test_held_files_become_rows_by_one_command(shop: Workshop) -> None:

@@ -18,7 +18,9 @@ from metadata.registry.registry import Registry, type_name_of
 from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
 from metadata.types.file_type import TypeStatus, match_type
-from watcher.verbs.types import VERBS
+from watcher.app import App
+from watcher.verbs.by_name import do
+from watcher.work.work import Work
 
 FIELDS = [{"name": "id", "type": "string", "nullable": False}, {"name": "at", "type": "timestamp"}]
 ORDERS: dict[str, Any] = {"file_type": "orders", "schema_definition": {"fields": FIELDS}}
@@ -480,9 +482,12 @@ def test_errors_are_remembered_until_the_type_changes(registry: Registry, clock:
     assert registry.errors() == []
 
 
-def test_verbs_answer_what_they_did(registry: Registry) -> None:
+def test_verbs_answer_what_they_did(settings: Settings) -> None:
     """The daemon's verbs take and give plain JSON."""
-    answer = VERBS["types.add"](registry, {"raw": ORDERS})
+    app = App(settings)
+    app.init()
+    work = Work(app, pause=lambda _seconds: True, draining=lambda: False)
+    answer = do(work, "types.add", {"raw": ORDERS})
     assert json.loads(json.dumps(answer)) == {
         "file_type": "orders",
         "status": "active",
@@ -490,9 +495,9 @@ def test_verbs_answer_what_they_did(registry: Registry) -> None:
         "filename_patterns": ["orders"],
         "schema_version": 1,
     }
-    assert VERBS["types.disable"](registry, {"file_type": "orders"})["status"] == "disabled"
-    assert VERBS["types.activate"](registry, {"file_type": "orders"})["status"] == "active"
-    changed = VERBS["types.update"](registry, {"file_type": "orders", "raw": {"filename_patterns": ["a"]}})
+    assert do(work, "types.disable", {"file_type": "orders"})["status"] == "disabled"
+    assert do(work, "types.activate", {"file_type": "orders"})["status"] == "active"
+    changed = do(work, "types.update", {"file_type": "orders", "raw": {"filename_patterns": ["a"]}})
     assert changed["filename_patterns"] == ["a"]
 
 

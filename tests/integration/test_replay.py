@@ -26,10 +26,10 @@ from processors.change.chosen_records import Selection
 from processors.lake.commits import OPERATION_ID
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
+from watcher.cli import VerbGroup
 from watcher.commands.explain import explain
-from watcher.commands.quarantine import quarantine as quarantine_command
 from watcher.verbs import replay as replaying
-from watcher.verbs.do import do
+from watcher.verbs.by_name import do
 
 TABLE = "raw_data.vehicle_events"
 A, B, C = (f"vehicles_events_2026011512000{number}.json" for number in range(3))
@@ -101,7 +101,7 @@ def operations(shop: Workshop) -> list[Operation]:
 
 def command(shop: Workshop, *arguments: str) -> Result:
     """`lemonade quarantine` as the command line runs it, without a terminal."""
-    done = CliRunner().invoke(quarantine_command, list(arguments), obj=shop.app)
+    done = CliRunner().invoke(VerbGroup("quarantine", verb="quarantine"), list(arguments), obj=shop.app)
     return Result(**{**vars(done), "exit_code": 2}) if isinstance(done.exception, UsageError) else done
 
 

@@ -15,6 +15,7 @@ from inprocess import InProcessRunner
 
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
+from metadata.errors import WorldFault
 from metadata.ledger.file_history import of_file
 from metadata.ledger.life import find_files
 from metadata.settings import Settings
@@ -22,7 +23,7 @@ from watcher.app import App
 from watcher.commands.retry import retry
 from watcher.daemon.service import Service
 from watcher.verbs import retry as retrying
-from watcher.verbs.perform import perform
+from watcher.verbs.daemon_or_here import perform
 
 NAME = "vehicles_events_20260115120000.json"
 OTHER = "vehicles_events_20260115120001.json"
@@ -206,6 +207,19 @@ def test_a_crash_between_move_and_row_loads_the_file_once(app: App, monkeypatch:
     load(app)
     assert [each.rows for each in app.ledger.files() if each.state == FileState.LOADED] == [10]
     assert_books(app)
+
+
+def test_a_reason_that_cannot_be_removed_is_no_bug(app: App) -> None:
+    """The file is claimed by then and is loaded by the next flush; what lies in its reason's place is said."""
+    file = fail(app)
+    mend(file)
+    reason = Path(f"{file.path}.error.json")
+    reason.unlink()
+    reason.mkdir()
+    with pytest.raises(WorldFault, match=f"removing {reason}: "):
+        perform(app, "retry", {"all": True})
+    load(app)
+    assert [(each.id, each.rows) for each in app.ledger.files(state=FileState.LOADED)] == [(file.id, 10)]
 
 
 def test_a_thousand_dead_letters_go_in_groups(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,12 @@ from click.testing import CliRunner, Result
 from metadata.errors import ConfigurationError, UsageError
 from metadata.settings import Settings
 from watcher.app import App
+from watcher.cli import VerbGroup
 from watcher.commands.doctor import doctor, examine
 from watcher.commands.settings import settings as settings_command
-from watcher.commands.types import files as types_files
-from watcher.commands.types.types import types
+from watcher.terminal import questions
+
+TYPES = VerbGroup("types", verb="types")
 
 ORDERS: dict[str, Any] = {
     "file_type": "orders",
@@ -42,7 +44,7 @@ def app(settings: Settings) -> Iterator[App]:
 
 def run(app: App, *arguments: str, stdin: str | None = None) -> Result:
     """`lemonade types …` in this process; its errors are raised."""
-    return CliRunner().invoke(types, arguments, obj=app, input=stdin, catch_exceptions=False)
+    return CliRunner().invoke(TYPES, arguments, obj=app, input=stdin, catch_exceptions=False)
 
 
 @pytest.fixture
@@ -152,7 +154,7 @@ def test_update_as_json(app: App, types_file: Path, tmp_path: Path) -> None:
     """One document: the changes and what became of them; also when it would have asked."""
     run(app, "add", "--file", str(types_file))
     path = change(tmp_path, schema_definition=WIDER)
-    result = CliRunner().invoke(types, ["update", "orders", "--file", path, "--json"], obj=app)
+    result = CliRunner().invoke(TYPES, ["update", "orders", "--file", path, "--json"], obj=app)
     assert isinstance(result.exception, UsageError)
     assert json.loads(result.stdout)["updated"] is False
     told = json.loads(run(app, "update", "orders", "--file", path, "--json", "--yes").stdout)
@@ -169,7 +171,7 @@ def test_update_asks_on_a_terminal(app: App, types_file: Path, tmp_path: Path, m
     """No leaves everything as it was, yes does what was shown."""
     run(app, "add", "--file", str(types_file))
     path = change(tmp_path, description="All orders")
-    monkeypatch.setattr(types_files, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr(questions, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
     assert run(app, "update", "orders", "--file", path, stdin="n\n").exit_code == 1
     assert app.registry.get("orders").description == "Orders"
     asked = run(app, "update", "orders", "--file", path, stdin="y\n")

@@ -1,1 +1,1 @@
-"""The verbs of the command line, one file each; what a verb needs is imported when it runs."""
+"""The verbs of the command line, one file each, with what the daemon does for it; not what several share."""

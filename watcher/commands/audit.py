@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.errors import UsageError
-from watcher.show import JSON_OPTION, print_json, shown
+from watcher.terminal.output import JSON_OPTION, print_json, shown
 
 if TYPE_CHECKING:
     from watcher.app import App

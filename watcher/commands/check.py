@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.commands.types.infer import facts_lines
-from watcher.show import JSON_OPTION, print_json, shown
+from watcher.terminal.draft_facts import facts_lines
+from watcher.terminal.output import JSON_OPTION, print_json, shown
 
 if TYPE_CHECKING:
     from processors.drafts.schema_draft import Draft

@@ -1,4 +1,4 @@
-"""`lemonade demo`: the main job for real, on generated data, in a folder of its own.
+"""`lemonade demo`: the main job for real, on generated data in a folder of its own.
 
 It does nothing that a person could not type: every step is the `lemonade` command in a process of its own.
 """

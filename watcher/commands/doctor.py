@@ -1,4 +1,4 @@
-"""`lemonade doctor`: what this machine has and lacks. It looks and changes nothing, and starts no Spark."""
+"""`lemonade doctor`: what this machine has and lacks, with cures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from metadata.errors import ConfigurationError, LemonadeError
-from watcher.show import JSON_OPTION, print_json, shown
+from watcher.terminal.output import JSON_OPTION, print_json, shown
 
 if TYPE_CHECKING:
     from watcher.app import App

@@ -10,10 +10,10 @@ import click
 from metadata.cures import cure_for
 from metadata.ledger.values import rows_in_quarantine
 from metadata.reject_codes import record_cure
-from watcher.show import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
+from watcher.terminal.output import JSON_OPTION, bytes_text, iso, print_json, print_table, shown
 
 if TYPE_CHECKING:
-    from metadata.database.models import Batch, BatchFile, SourceFile
+    from metadata.database.models import Batch, BatchFile, FileHistory, Operation, Reject, SourceFile
     from metadata.ledger.life import Life
     from watcher.app import App
 
@@ -59,7 +59,23 @@ def explain(app: App, file: str, as_json: bool) -> None:
 def _file(life: Life) -> dict[str, Any]:
     """A life as `--json` shows it."""
     file = life.file
-    last = life.batches[-1] if life.batches and life.batches[-1][1].id == file.batch_id else None
+    return {
+        **_row(file),
+        "rejects": [_reject(each) for each in life.rejects],
+        **_last_batch(life),
+        "code": file.code,
+        "message": file.message,
+        "cure": cure_for(file.code or file.state) if file.state in _BAD else None,
+        "replaced_by": file.replaced_by,
+        "same_delivery": [{"file_id": row.id, "name": row.name, "state": row.state} for row in life.same_delivery],
+        "batches": [{**_batch_row(batch), **_made(part)} for part, batch in life.batches],
+        "operations": [_operation(each) for each in life.operations],
+        "steps": [_step(each) for each in life.steps],
+    }
+
+
+def _row(file: SourceFile) -> dict[str, Any]:
+    """What the ledger's row says: what it is, when, how often, how many records."""
     return {
         "file_id": file.id,
         "name": file.name,
@@ -82,53 +98,54 @@ def _file(life: Life) -> dict[str, Any]:
         "replayed": file.replayed,
         "discarded": file.discarded,
         "quarantined": rows_in_quarantine(file) if file.state == "loaded" else 0,
-        "rejects": [
-            {
-                "code": each.code,
-                "field": each.field or None,
-                "records": each.records,
-                "first_record_no": each.first_record_no,
-                "message": each.message,
-                "cure": record_cure(each.code),
-            }
-            for each in life.rejects
-        ],
-        "table": None if last is None else last[1].table_name,
-        "schema_version": None if last is None else last[1].schema_version,
-        "snapshot_id": None if last is None else last[1].snapshot_id,
-        "quarantine_snapshot_id": None if last is None else last[1].quarantine_snapshot_id,
-        "code": file.code,
-        "message": file.message,
-        "cure": cure_for(file.code or file.state) if file.state in _BAD else None,
-        "replaced_by": file.replaced_by,
-        "same_delivery": [{"file_id": row.id, "name": row.name, "state": row.state} for row in life.same_delivery],
-        "batches": [{**_batch_row(batch), **_made(part)} for part, batch in life.batches],
-        "operations": [
-            {
-                "operation_id": each.id,
-                "kind": each.kind,
-                "state": each.state,
-                "removed_rows": each.removed_rows,
-                "added_rows": each.added_rows,
-                "quarantine_rows": each.quarantine_rows,
-                "snapshot_id": each.snapshot_id,
-                "quarantine_snapshot_id": each.quarantine_snapshot_id,
-                "planned_at": iso(each.planned_at),
-                "settled_at": iso(each.settled_at),
-            }
-            for each in life.operations
-        ],
-        "steps": [
-            {
-                "at": iso(step.at),
-                "state": step.state,
-                "path": step.path,
-                "batch_id": step.batch_id,
-                "code": step.code,
-                "message": step.message,
-            }
-            for step in life.steps
-        ],
+    }
+
+
+def _reject(reject: Reject) -> dict[str, Any]:
+    return {
+        "code": reject.code,
+        "field": reject.field or None,
+        "records": reject.records,
+        "first_record_no": reject.first_record_no,
+        "message": reject.message,
+        "cure": record_cure(reject.code),
+    }
+
+
+def _last_batch(life: Life) -> dict[str, Any]:
+    """The table and snapshots of the micro-batch that it is in now; all null when it is in none."""
+    last = life.batches[-1][1] if life.batches and life.batches[-1][1].id == life.file.batch_id else None
+    return {
+        "table": None if last is None else last.table_name,
+        "schema_version": None if last is None else last.schema_version,
+        "snapshot_id": None if last is None else last.snapshot_id,
+        "quarantine_snapshot_id": None if last is None else last.quarantine_snapshot_id,
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    return {
+        "operation_id": operation.id,
+        "kind": operation.kind,
+        "state": operation.state,
+        "removed_rows": operation.removed_rows,
+        "added_rows": operation.added_rows,
+        "quarantine_rows": operation.quarantine_rows,
+        "snapshot_id": operation.snapshot_id,
+        "quarantine_snapshot_id": operation.quarantine_snapshot_id,
+        "planned_at": iso(operation.planned_at),
+        "settled_at": iso(operation.settled_at),
+    }
+
+
+def _step(step: FileHistory) -> dict[str, Any]:
+    return {
+        "at": iso(step.at),
+        "state": step.state,
+        "path": step.path,
+        "batch_id": step.batch_id,
+        "code": step.code,
+        "message": step.message,
     }
 
 

@@ -1,4 +1,4 @@
-"""`lemonade flush`: force the batches now."""
+"""`lemonade flush`: load what is in incoming/ now."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.show import JSON_OPTION, print_json, print_table, shown
+from watcher.terminal.output import JSON_OPTION, print_json, print_table, shown
+from watcher.verbs.by_name import AfterFlush, DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
+    from watcher.work.work import Work
 
 _NAMES_SHOWN = 5
+
+DONE_BY = DaemonThread.BATCHES
 
 
 @click.command()
@@ -21,7 +25,7 @@ _NAMES_SHOWN = 5
 @click.pass_obj
 def flush(app: App, types: tuple[str, ...], no_wait: bool, as_json: bool) -> None:
     """Load what is in incoming/ now, for the given TYPES or all. Exit 1 when a file could not be loaded."""
-    from watcher.verbs.perform import perform
+    from watcher.verbs.daemon_or_here import perform
 
     answer = perform(app, "flush", {"types": list(types)}, wait=not no_wait)
     if "request_id" in answer:
@@ -32,6 +36,13 @@ def flush(app: App, types: tuple[str, ...], no_wait: bool, as_json: bool) -> Non
         return
     print_flush(answer, as_json)
     raise click.exceptions.Exit(int(any_failed(answer)))
+
+
+def do(work: Work, arguments: dict[str, Any]) -> AfterFlush:
+    """`types`: their names, or none for all. The daemon's main thread, which scans anyway, hands it over itself."""
+    from watcher.verbs.flush import flush
+
+    return flush(work, arguments)
 
 
 def any_failed(answer: dict[str, Any]) -> bool:

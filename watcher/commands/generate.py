@@ -1,4 +1,4 @@
-"""`lemonade generate`: test data into incoming/."""
+"""`lemonade generate`: make test data in incoming/."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import secrets
 import sys
 import threading
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from metadata.errors import Busy, UsageError
-from watcher.show import JSON_OPTION, print_json
+from watcher.terminal.output import JSON_OPTION, print_json
 
 if TYPE_CHECKING:
     from watcher.app import App
+    from watcher.verbs.test_data import Generated
 
 
 @click.command()
@@ -79,19 +80,23 @@ def generate(
         while True:
             made = generator.make(num_files, records, app.clock.now(), bad_records)
             if as_json:
-                files = [
-                    {"name": file.path.name, "file_type": file.file_type, "records": records, "bad": file.bad}
-                    for file in made
-                ]
-                print_json({"seed": chosen, "files": files})
+                print_json({"seed": chosen, "files": [_as_json(file, records) for file in made]})
             else:
-                for file in made:
-                    bad = f", {file.bad} of them bad" if file.bad else ""
-                    click.echo(f"{file.path}  {file.records} records{bad}")
+                _print(made)
             if not continuous or stop.wait(10.0 if interval is None else interval):
                 return
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
+
+
+def _as_json(file: Generated, records: int) -> dict[str, Any]:
+    return {"name": file.path.name, "file_type": file.file_type, "records": records, "bad": file.bad}
+
+
+def _print(made: list[Generated]) -> None:
+    for file in made:
+        bad = f", {file.bad} of them bad" if file.bad else ""
+        click.echo(f"{file.path}  {file.records} records{bad}")
 
 
 def _start_again(app: App, yes: bool) -> None:

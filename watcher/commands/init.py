@@ -1,4 +1,4 @@
-"""`lemonade init`."""
+"""`lemonade init`: make folders, database, tables and the two built-in types."""
 
 from __future__ import annotations
 

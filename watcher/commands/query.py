@@ -113,7 +113,7 @@ class Shell:
         if command == ".help":
             click.echo(_HELP)
         elif command == ".tables":
-            from watcher.show import print_table
+            from watcher.terminal.output import print_table
 
             rows = [
                 {

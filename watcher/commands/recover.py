@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from watcher.show import JSON_OPTION, print_json, print_table
+from watcher.terminal.output import JSON_OPTION, print_json, print_table
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -22,7 +22,7 @@ def recover(app: App, dry_run: bool, as_json: bool) -> None:
     A daemon does this when it starts, so without --dry-run none may run. Exit 1 when something needs a person.
     """
     from watcher.lock import acquire, daemon_pid
-    from watcher.verbs.perform import recover_under_lock, repairs_now
+    from watcher.verbs.daemon_or_here import recover_under_lock, repairs_now
     from watcher.work.startup_repair import Action
 
     _ = app.database  # a missing `init` is said before anything is locked

@@ -1,4 +1,4 @@
-"""`lemonade report`: failure patterns and data quality of what arrived in a range of days."""
+"""`lemonade report`: failure patterns and data quality of what arrived in some days."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.errors import UsageError
-from watcher.show import JSON_OPTION, print_json, shown
+from watcher.terminal.output import JSON_OPTION, print_json, shown
 
 if TYPE_CHECKING:
     from metadata.ledger.report_facts import Period

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.show import JSON_OPTION, print_json, print_table
+from watcher.terminal.output import JSON_OPTION, print_json, print_table
+from watcher.verbs.by_name import AfterFlush, DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
+    from watcher.work.work import Work
+
+DONE_BY = DaemonThread.BATCHES
 
 
 @click.command()
@@ -53,7 +57,7 @@ def retry(
 
         told = answer(app, choose(app, arguments))
     else:
-        from watcher.verbs.perform import perform
+        from watcher.verbs.daemon_or_here import perform
 
         told = perform(app, "retry", arguments)
     if as_json:
@@ -61,6 +65,13 @@ def retry(
     else:
         _print(told)
     raise click.exceptions.Exit(int(not _all_went(told)))
+
+
+def do(work: Work, arguments: dict[str, Any]) -> AfterFlush:
+    """`files`, `type`, `code`, `since`, `all`: see `watcher.verbs.retry.choose`."""
+    from watcher.verbs.retry import retry
+
+    return retry(work, arguments)
 
 
 def _all_went(told: dict[str, Any]) -> bool:

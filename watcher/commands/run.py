@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from watcher.show import JSON_OPTION
+from watcher.terminal.output import JSON_OPTION
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -25,7 +26,7 @@ def run(app: App, once: bool, as_json: bool) -> None:
 
     try:
         configure(app.settings.log_level, app.settings.log_format)
-        code = _run_once(app, as_json) if once else _run(app)
+        code = _run_once(app, as_json) if once else run_daemon(app, _pause)
     except LemonadeError as error:  # said as a log line: under a supervisor, every line of ours is one
         configure()
         alert(Event.DAEMON_REFUSED, severity=Severity.CRITICAL, code=error.code, error=error.message)
@@ -33,12 +34,13 @@ def run(app: App, once: bool, as_json: bool) -> None:
     raise click.exceptions.Exit(code)
 
 
-def _run(app: App) -> int:
+def run_daemon(app: App, pause: Callable[[float], bool]) -> int:
+    """Run it in this process until it is told to stop; its exit code. `pause` waits while the ledger is away."""
     from metadata.outage import Outage
     from watcher.daemon.service import Service
 
     # Nothing is locked yet, and no signal is ours: SIGTERM ends the wait.
-    Outage(_pause).wait_out(lambda: app.database)
+    Outage(pause).wait_out(lambda: app.database)
     return Service(app).run()
 
 
@@ -50,7 +52,7 @@ def _pause(seconds: float) -> bool:
 def _run_once(app: App, as_json: bool) -> int:
     from watcher.commands.flush import any_failed, print_flush
     from watcher.lock import acquire
-    from watcher.verbs.perform import do_under_lock
+    from watcher.verbs.daemon_or_here import do_under_lock
 
     _ = app.database  # a missing `init` is said before anything is locked
     with acquire(app.settings, "command", "run --once"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from watcher.show import JSON_OPTION, print_json, print_table
+from watcher.terminal.output import JSON_OPTION, print_json, print_table
 
 if TYPE_CHECKING:
     from watcher.app import App

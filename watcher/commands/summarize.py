@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.errors import UsageError
-from watcher.show import JSON_OPTION, print_json, print_table
+from watcher.terminal.output import JSON_OPTION, print_json, print_table
+from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
+    from watcher.work.work import Work
 
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+DONE_BY = DaemonThread.SUMMARY
 
 
 @click.command()
@@ -24,7 +28,7 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
 @click.pass_obj
 def summarize(app: App, day: datetime | None, first: datetime | None, last: datetime | None, as_json: bool) -> None:
     """Build the summary of DAY, of a range of days, or without either of every day whose rows changed since."""
-    from watcher.verbs.perform import perform
+    from watcher.verbs.daemon_or_here import perform
 
     if day is not None and (first is not None or last is not None):
         raise UsageError("summarizing: give a day, or --from and --to, not both")
@@ -43,3 +47,10 @@ def summarize(app: App, day: datetime | None, first: datetime | None, last: date
         for when, count in table["days"].items()
     ]
     print_table(["table", "day", "rows", "snapshot_id"], rows, "no day has changed since its summary")
+
+
+def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
+    """`from` and `to`: days; without them every day whose rows changed since its summary."""
+    from watcher.verbs.summarize import summarize
+
+    return summarize(work, arguments)

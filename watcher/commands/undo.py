@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.errors import UsageError
-from watcher.show import JSON_OPTION, print_json, shown
+from watcher.terminal.output import JSON_OPTION, print_json, shown
+from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
+    from watcher.work.work import Work
+
+DONE_BY = DaemonThread.BATCHES
 
 
 @click.command()
@@ -34,11 +38,18 @@ def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
     else:
         if not yes:
             _ask(asked.what, asked.rows, asked.quarantined, asked.batch.table_name if asked.batch else "its table")
-        from watcher.verbs.perform import perform
+        from watcher.verbs.daemon_or_here import perform
 
         told = perform(app, "undo", {"target": asked.target})
     _tell(told, as_json)
     raise click.exceptions.Exit(0 if told["undone"] or told["done_before"] else 1)
+
+
+def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
+    """`target`: the id of a file or a micro-batch."""
+    from watcher.verbs.undo import undo
+
+    return undo(work, arguments)
 
 
 def _ask(what: str, rows: int, quarantined: int, table: str) -> None:

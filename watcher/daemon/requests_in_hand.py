@@ -15,9 +15,7 @@ from metadata.registry.registry import RegistrySnapshot
 from watcher.daemon.job_thread import JobThread
 from watcher.daemon.jobs import Call, Flush
 from watcher.intake.scan_result import ScanResult
-from watcher.verbs.do import TABLE_VERBS, do, do_registry
-from watcher.verbs.retry import RetryChoice, take
-from watcher.verbs.retry import answer as retry_answer
+from watcher.verbs.by_name import AfterFlush, DaemonThread, Deed, deed_of
 from watcher.work.answers import flush_answer
 from watcher.work.flush_report import FlushReport
 from watcher.work.work import Work, wanted_types
@@ -34,6 +32,14 @@ class WaitingFlush:
 
 
 @dataclass(frozen=True)
+class DeedAsked:
+    """A request, and what is done for its verb."""
+
+    request: Request
+    deed: Deed
+
+
+@dataclass(frozen=True)
 class FlushAsked:
     """A flush request under way, and what its answer says beside what was loaded."""
 
@@ -43,9 +49,7 @@ class FlushAsked:
 
 
 class RequestsInHand:
-    """Belongs to the main thread, which does the registry's verbs; the batches' thread does those that move files or
-    change tables, the summaries' thread summaries.
-    """
+    """Belongs to the main thread. Each verb says in its file which thread does it; a flush is begun after a scan."""
 
     def __init__(self, work: Work, batches: JobThread, summaries: JobThread) -> None:
         self.work = work
@@ -77,33 +81,34 @@ class RequestsInHand:
 
     def _hand_on(self, request: Request) -> None:
         _tell_taken(request)
-        if request.verb == "summarize":
-            self.summaries.put(Call(self._do, request))
-        elif request.verb == "retry":
-            self.batches.put(Call(self._retry, request))
-        elif request.verb in TABLE_VERBS:
-            self.batches.put(Call(self._do, request))
-        else:
-            self._answer(request, do_registry, self.work, request.verb, request.arguments)
-
-    def _do(self, request: Request) -> None:
-        self._answer(request, do, self.work, request.verb, request.arguments)
-
-    # -- retry and flush: answered when their flush is over -----------------------------------------------------------
-
-    def _retry(self, request: Request) -> None:
-        """On the batches' thread: take the files back, and answer once their flush is over."""
         try:
-            taken = take(self.work, request.arguments)
-        except LemonadeError as error:
+            deed = deed_of(request.verb)
+        except UsageError as error:
             self._fail(request, error)
+            return
+        if deed.thread is DaemonThread.BATCHES:
+            self.batches.put(Call(self._do, DeedAsked(request, deed)))
+        elif deed.thread is DaemonThread.SUMMARY:
+            self.summaries.put(Call(self._do, DeedAsked(request, deed)))
+        else:
+            self._do(DeedAsked(request, deed))
+
+    def _do(self, asked: DeedAsked) -> None:
+        """On the verb's thread: do it, and answer at once or when the flush that it asks for is over."""
+        try:
+            done = asked.deed.do(self.work, asked.request.arguments)
+        except LemonadeError as error:
+            self._fail(asked.request, error)
             if isinstance(error, Fatal):
                 raise
             return
-        self.work.flusher.start(taken.types, FlushReason.REQUEST, partial(self._retried, request, taken))
+        if isinstance(done, AfterFlush):
+            over = partial(self._answer, asked.request, done.tell)
+            self.work.flusher.start(done.types, FlushReason.REQUEST, over)
+        else:
+            self._finish(asked.request, done)
 
-    def _retried(self, request: Request, taken: RetryChoice, report: FlushReport) -> None:
-        self._answer(request, retry_answer, self.app, taken, report)
+    # -- a flush: begun when the scan is over, answered when it is over -----------------------------------------------
 
     def _begin_flush(self, asked: FlushAsked) -> None:
         _tell_taken(asked.request)
@@ -136,8 +141,11 @@ class RequestsInHand:
             if isinstance(error, Fatal):
                 raise
         else:
-            self.app.requests.finish(request.id, result)
-            log.info(Event.REQUEST_FINISHED, request_id=request.id, verb=request.verb)
+            self._finish(request, result)
+
+    def _finish(self, request: Request, result: dict[str, Any]) -> None:
+        self.app.requests.finish(request.id, result)
+        log.info(Event.REQUEST_FINISHED, request_id=request.id, verb=request.verb)
 
     def _fail(self, request: Request, error: LemonadeError) -> None:
         self.app.requests.fail(request.id, f"{type(error).__name__}|{error.message}")

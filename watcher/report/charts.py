@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import count
 
-from watcher.show import shown
+from watcher.terminal.output import shown
 
 _HEIGHT = 160
 _LABELS = 6

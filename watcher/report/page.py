@@ -1,64 +1,31 @@
 """The report as one HTML page that needs nothing else: style and charts are in it, no script, nothing is fetched.
 
 Its content security policy allows exactly the style sheet below. Names of files, keys, messages and records come from
-producers, who may be hostile: every value goes through `report_charts.text`.
+producers, who may be hostile: every value goes through `watcher.report.charts.text`.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from hashlib import sha256
 
+from watcher.report import html_pieces as html
 from watcher.report import words
 from watcher.report.charts import Bar, ChartColumn, ChartPart, Charts, text
+from watcher.report.style import STYLE
 from watcher.report.values import OUTCOMES, ErrorGroup, Report, Volume
-from watcher.show import bytes_text
+from watcher.terminal.output import bytes_text
 
-MOST_ROWS = 200
-"""Rows of a table; the rest is in `--json`."""
 MOST_BARS = 20
 WORST_PREFIXES = 10
 HOURLY_DAYS = 14
 """Longer ranges are drawn by day."""
 
-_STYLE = """
-:root{color-scheme:light dark;--ground:#fff;--ink:#1b1f24;--soft:#59636e;--line:#d1d9e0;--card:#f6f8fa;--bar:#0969da;
---loaded:#2a9d5c;--failed:#cf222e;--error:#e16f24;--duplicate:#8250df;--held:#bf8700;--undone:#6e7781;
---replaced:#57909a;--missing:#24292f;--waiting:#54aeff}
-@media (prefers-color-scheme:dark){:root{--ground:#0d1117;--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;--card:#151b23;
---bar:#4493f8;--loaded:#3fb950;--failed:#f85149;--error:#f0883e;--duplicate:#ab7df8;--held:#d29922;--undone:#8b949e;
---replaced:#76b3bd;--missing:#f0f6fc;--waiting:#79c0ff}}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:1rem;max-width:60rem;background:var(--ground);color:var(--ink);
-font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
-h3{font-size:1rem;margin:0}p{margin:.3rem 0}.soft,small{color:var(--soft)}
-.verdict,article{border:1px solid var(--line);border-left:.4rem solid var(--line);border-radius:.4rem;
-background:var(--card);padding:.7rem 1rem;margin:.8rem 0}
-.systemic{border-left-color:var(--failed)}.recurring{border-left-color:var(--held)}.one-off{border-left-color:var(--bar)}
-.fine{border-left-color:var(--loaded)}
-.cards{display:flex;flex-wrap:wrap;gap:.6rem;list-style:none;margin:.8rem 0;padding:0}
-.cards li{flex:1 1 8rem;border:1px solid var(--line);border-radius:.4rem;padding:.5rem .8rem}
-.cards b{display:block;font-size:1.3rem}
-figure{margin:1rem 0}figcaption{color:var(--soft);margin-bottom:.5rem}
-svg{display:block;overflow:visible}svg text{fill:var(--soft);font-size:13px}
-.axis{stroke:var(--line)}.track{fill:var(--line)}.bar{fill:var(--bar)}.striking{fill:var(--error)}
-.mark{stroke:var(--ink);stroke-width:2}
-.legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;margin:.3rem 0;padding:0;font-size:.9rem}
-.legend svg{display:inline-block;margin-right:.3rem}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;width:100%;font-variant-numeric:tabular-nums}
-th,td{border-bottom:1px solid var(--line);padding:.25rem .5rem;text-align:left;vertical-align:top;overflow-wrap:normal}
-td.n,th.n{text-align:right;white-space:nowrap}details{margin:.5rem 0}summary{cursor:pointer;color:var(--soft)}
-code{font:.85rem/1.4 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate}
-article ul{margin:.4rem 0;padding-left:1.2rem}
-""" + "".join(f".{outcome}{{fill:var(--{outcome})}}" for outcome in OUTCOMES)
-
 
 def page(report: Report) -> str:
     """The whole document."""
-    policy = b64encode(sha256(_STYLE.encode()).digest()).decode()
+    policy = b64encode(sha256(STYLE.encode()).digest()).decode()
     charts = Charts()
     sections = [
         _volumes(report, charts),
@@ -66,13 +33,13 @@ def page(report: Report) -> str:
         _errors(report),
         _nulls(report, charts),
         _late(report),
-        _sentences("Duplicates", [words.duplicates(one) for one in report.duplicates]),
+        html.sentences("Duplicates", [words.duplicates(one) for one in report.duplicates]),
     ]
     if report.is_empty:
         sections = []
-    sections += [_sentences("Silent types", [one.sentence for one in report.silent]), _unknown(report)]
+    sections += [html.sentences("Silent types", [one.sentence for one in report.silent]), _unknown(report)]
     if report.notes:
-        sections.append(_sentences("Notes", report.notes))
+        sections.append(html.sentences("Notes", report.notes))
     verdict = report.verdict or ("" if report.is_empty else "fine")
     return "".join(
         (
@@ -81,7 +48,7 @@ def page(report: Report) -> str:
             f"style-src 'sha256-{policy}'; base-uri 'none'; form-action 'none'\">\n"
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             '<meta name="referrer" content="no-referrer">\n'
-            f"<title>Lemonade report, {text(words.title(report))}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
+            f"<title>Lemonade report, {text(words.title(report))}</title>\n<style>{STYLE}</style></head>\n<body>\n"
             f'<header><h1>Lemonade report</h1><p class="soft">{text(words.title(report))}; '
             f"made {words.moment(report.made_at)} UTC</p></header>\n<main>\n"
             f'<p class="verdict {verdict}"><strong>{text(report.sentence)}</strong></p>\n',
@@ -114,6 +81,33 @@ def _cards(report: Report) -> str:
 
 
 def _volumes(report: Report, charts: Charts) -> str:
+    by_day = html.table(
+        "Files by day, type and outcome",
+        ("day", "type", "outcome", "#files", "#records", "#rows", "#bytes"),
+        [
+            (
+                one.day,
+                one.file_type or words.NO_TYPE,
+                one.outcome,
+                f"{one.files:,}",
+                f"{one.records:,}",
+                f"{one.rows:,}",
+                bytes_text(one.bytes),
+            )
+            for one in report.volumes
+        ],
+    )
+    by_type = html.table(
+        "Files by type",
+        ("type", *_VOLUME_COLUMNS),
+        [(one.file_type or words.NO_TYPE, *_volume(one)) for one in report.types],
+    )
+    figure = html.figure(_by_day_and_outcome(report, charts), "Files that arrived, by day and outcome")
+    return html.section("Volumes", figure + by_type + html.details("by day, type and outcome", by_day))
+
+
+def _by_day_and_outcome(report: Report, charts: Charts) -> str:
+    """The chart of files, with its legend."""
     days = [report.first + timedelta(days=number) for number in range((report.last - report.first).days + 1)]
     files: dict[date, dict[str, int]] = {day: {} for day in days}
     for one in report.volumes:
@@ -130,11 +124,11 @@ def _volumes(report: Report, charts: Charts) -> str:
         )
         for day, outcomes in files.items()
     ]
-    seen = [outcome for outcome in OUTCOMES if any(outcome in outcomes for outcomes in files.values())]
     legend = "".join(
         f'<li><svg width="12" height="12" aria-hidden="true"><rect class="{outcome}" width="12" height="12"/></svg>'
         f"{outcome}</li>"
-        for outcome in seen
+        for outcome in OUTCOMES
+        if any(outcome in outcomes for outcomes in files.values())
     )
     chart = charts.columns(
         "Files by day and outcome",
@@ -143,29 +137,7 @@ def _volumes(report: Report, charts: Charts) -> str:
         f"{most:,} files",
         most,
     )
-    by_day = _table(
-        "Files by day, type and outcome",
-        ("day", "type", "outcome", "#files", "#records", "#rows", "#bytes"),
-        [
-            (
-                one.day,
-                one.file_type or words.NO_TYPE,
-                one.outcome,
-                f"{one.files:,}",
-                f"{one.records:,}",
-                f"{one.rows:,}",
-                bytes_text(one.bytes),
-            )
-            for one in report.volumes
-        ],
-    )
-    by_type = _table(
-        "Files by type",
-        ("type", *_VOLUME_COLUMNS),
-        [(one.file_type or words.NO_TYPE, *_volume(one)) for one in report.types],
-    )
-    figure = _figure(chart + f'<ul class="legend">{legend}</ul>', "Files that arrived, by day and outcome")
-    return _section("Volumes", figure + by_type + _details("by day, type and outcome", by_day))
+    return chart + f'<ul class="legend">{legend}</ul>'
 
 
 _VOLUME_COLUMNS = ("#files", "#not loaded", "#records", "#rejected", "#rate")
@@ -178,7 +150,7 @@ def _volume(one: Volume) -> tuple[str, ...]:
 
 def _rates(report: Report, charts: Charts) -> str:
     if not report.codes and not report.total.rejected and not report.total.bad_files:
-        return _section("Rejected records", "<p>None.</p>")
+        return html.section("Rejected records", "<p>None.</p>")
     parts = []
     if report.total.rejected:
         parts.append(_over_time(report, charts))
@@ -189,8 +161,8 @@ def _rates(report: Report, charts: Charts) -> str:
             for one in report.codes[:MOST_BARS]
         ]
         chart = charts.bars("Rejected records by code and field", "A bar for each code and field.", bars)
-        parts.append(_figure(chart, "Rejected records by code and field"))
-        table = _table(
+        parts.append(html.figure(chart, "Rejected records by code and field"))
+        table = html.table(
             "Rejected records by code, field and type",
             ("code", "field", "type", "#files", "#records", "#of all records"),
             [
@@ -205,16 +177,16 @@ def _rates(report: Report, charts: Charts) -> str:
                 for one in report.codes
             ],
         )
-        parts.append(_details("by code, field and type", table))
+        parts.append(html.details("by code, field and type", table))
     bad = [one for one in report.prefixes if one.rejected or one.bad_files]
     bad.sort(key=lambda one: (-(one.reject_rate or 0), -one.bad_files, -one.rejected))
     rows = [(one.prefix or "(no prefix)", one.file_type or words.NO_TYPE, *_volume(one)) for one in bad]
     columns = ("prefix", "type", *_VOLUME_COLUMNS)
     if bad:
-        parts.append(_table("Files by producer prefix, worst first", columns, rows[:WORST_PREFIXES]))
+        parts.append(html.table("Files by producer prefix, worst first", columns, rows[:WORST_PREFIXES]))
     if len(bad) > WORST_PREFIXES:
-        parts.append(_details("all prefixes", _table("Files by producer prefix", columns, rows)))
-    return _section("Rejected records", "".join(parts))
+        parts.append(html.details("all prefixes", html.table("Files by producer prefix", columns, rows)))
+    return html.section("Rejected records", "".join(parts))
 
 
 def _over_time(report: Report, charts: Charts) -> str:
@@ -245,7 +217,7 @@ def _over_time(report: Report, charts: Charts) -> str:
     ]
     title = f"Reject rate by {what} of arrival"
     chart = charts.columns(title, f"A column for each {what} (UTC).", columns, words.percent(most), most)
-    table = _table(
+    table = html.table(
         title,
         (f"{what} (UTC)", "#records", "#rejected", "#rate"),
         [
@@ -254,7 +226,7 @@ def _over_time(report: Report, charts: Charts) -> str:
             if slot.rejected
         ],
     )
-    return _figure(chart, title) + _details(f"by {what}", table)
+    return html.figure(chart, title) + html.details(f"by {what}", table)
 
 
 def _midnight(report: Report, day: date) -> datetime:
@@ -263,11 +235,11 @@ def _midnight(report: Report, day: date) -> datetime:
 
 def _errors(report: Report) -> str:
     if not report.errors:
-        return _section("Errors", "<p>None.</p>")
+        return html.section("Errors", "<p>None.</p>")
     cards = "".join(_error(error) for error in report.errors)
     more = report.different_errors - len(report.errors)
     rest = f'<p class="soft">… and {words.count(more, "other error")}, each in fewer files.</p>' if more > 0 else ""
-    return _section(f"Errors: {report.different_errors} different", cards + rest)
+    return html.section(f"Errors: {report.different_errors} different", cards + rest)
 
 
 def _error(error: ErrorGroup) -> str:
@@ -284,7 +256,7 @@ def _error(error: ErrorGroup) -> str:
 
 def _nulls(report: Report, charts: Charts) -> str:
     if not report.nulls:
-        return _section("Nulls", "<p>No table has rows of these days.</p>")
+        return html.section("Nulls", "<p>No table has rows of these days.</p>")
     some = sorted(
         (one for one in report.nulls if one.nulls or one.striking), key=lambda one: (not one.striking, -one.rate)
     )
@@ -302,11 +274,11 @@ def _nulls(report: Report, charts: Charts) -> str:
         ]
         about = "A bar for each column with nulls; a line marks the period before."
         caption = "Nulls by column; the line marks the period before"
-        parts.append(_figure(charts.bars("Nulls by column", about, bars), caption))
+        parts.append(html.figure(charts.bars("Nulls by column", about, bars), caption))
     else:
         parts.append("<p>None.</p>")
     parts += [f"<p>{text(words.rescue(one))}</p>" for one in report.rescued if one.filled]
-    table = _table(
+    table = html.table(
         "Nulls by column",
         ("type", "column", "#rows", "#nulls", "#rate", "#before"),
         [
@@ -321,14 +293,14 @@ def _nulls(report: Report, charts: Charts) -> str:
             for one in report.nulls
         ],
     )
-    return _section("Nulls", "".join(parts) + _details("all columns", table))
+    return html.section("Nulls", "".join(parts) + html.details("all columns", table))
 
 
 def _late(report: Report) -> str:
     if not report.late:
-        return _section("Late files", "<p>No file has a time in its name.</p>")
+        return html.section("Late files", "<p>No file has a time in its name.</p>")
     names = list(report.late[0].classes)
-    table = _table(
+    table = html.table(
         "Files by how long after the times in their names they arrived",
         ("type", *(f"#{name}" if name in ("early", "more") else f"#to {name}" for name in names), "latest"),
         [
@@ -338,13 +310,13 @@ def _late(report: Report) -> str:
     )
     over, over_day = (sum(getattr(one, name) for one in report.late) for name in ("over_1_hour", "over_24_hours"))
     lead = f"<p>{over:,} after more than 1 h, {over_day:,} of them after more than 24 h.</p>"
-    return _section("Late files", lead + _list(words.late(one) for one in report.late) + table)
+    return html.section("Late files", lead + html.bullets(words.late(one) for one in report.late) + table)
 
 
 def _unknown(report: Report) -> str:
     if not report.unknown_fields:
-        return "" if report.is_empty else _section("Unknown fields", "<p>None.</p>")
-    table = _table(
+        return "" if report.is_empty else html.section("Unknown fields", "<p>None.</p>")
+    table = html.table(
         "Keys that records have and their schema has not, counted since they were first seen",
         ("type", "key", "#records", "#files", "first seen", "last seen", "sample"),
         [
@@ -360,45 +332,4 @@ def _unknown(report: Report) -> str:
             for one in report.unknown_fields
         ],
     )
-    return _section("Unknown fields", table)
-
-
-# -- pieces -----------------------------------------------------------------------------------------------------------
-
-
-def _section(heading: str, body: str) -> str:
-    return f"<section><h2>{text(heading)}</h2>{body}</section>"
-
-
-def _figure(chart: str, caption: str) -> str:
-    return f"<figure><figcaption>{text(caption)}</figcaption>{chart}</figure>"
-
-
-def _details(summary: str, body: str) -> str:
-    return f"<details><summary>Table: {text(summary)}</summary>{body}</details>"
-
-
-def _sentences(heading: str, items: Sequence[str]) -> str:
-    return _section(heading, _list(items) if items else "<p>None.</p>")
-
-
-def _list(items: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{text(item)}</li>" for item in items) + "</ul>"
-
-
-def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in a box that scrolls; columns that begin with # are numbers."""
-    classes = [' class="n"' if name.startswith("#") else "" for name in columns]
-    head = "".join(
-        f'<th scope="col"{css}>{text(name.removeprefix("#"))}</th>' for name, css in zip(columns, classes, strict=True)
-    )
-    body = "".join(
-        "<tr>" + "".join(f"<td{css}>{text(cell)}</td>" for cell, css in zip(row, classes, strict=True)) + "</tr>"
-        for row in rows[:MOST_ROWS]
-    )
-    more = len(rows) - MOST_ROWS
-    rest = f'<p class="soft">… and {more:,} more; see <code>lemonade report --json</code></p>' if more > 0 else ""
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{text(caption)}"><table><caption class="soft">'
-        f"{text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{rest}"
-    )
+    return html.section("Unknown fields", table)

@@ -15,7 +15,7 @@ from rich.cells import cell_len, set_cell_size
 
 from watcher.report import words
 from watcher.report.values import OUTCOMES, ErrorGroup, HourVolume, NullRate, Report, TypeDayVolume, Volume
-from watcher.show import bytes_text, shown
+from watcher.terminal.output import bytes_text, shown
 
 WIDTH = 100
 MOST_ERRORS = 10

@@ -6,10 +6,13 @@ from dataclasses import asdict
 from typing import Any
 
 from metadata.errors import Busy
+from watcher.verbs.by_name import DaemonThread
 from watcher.work.work import Work
 
+DONE_BY = DaemonThread.BATCHES
 
-def backfill(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
+
+def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     """Take what was rescued of the type's rows into the columns of its fields; told as `BackfillResult` is.
 
     Raises Busy while a batch of the type waits that was planned under another version of its schema, UsageError for a

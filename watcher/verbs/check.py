@@ -6,7 +6,6 @@ daemon knows is not asked: whether a file is still being written, and which keys
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import FileRefused, UsageError
+from metadata.files.digest import digest_of
 from metadata.files.folders import name_with_id, name_without_id
 from metadata.files.names import DataFileName, is_temporary, safe_name
 from metadata.files.suffixes_and_codecs import read_suffixes
@@ -220,7 +220,7 @@ class Checker:
         """As Plan would: a delivery that is loaded, or stands twice among the files given, is a duplicate."""
         if data_file is None:
             return
-        digest = hashlib.sha256(data).hexdigest()
+        digest = digest_of(data)
         file = SourceFile(id="", name=checked.name, filename_time=data_file.time, digest=digest, state=FileState.LOADED)
         policy, earlier = kind.config.deliveries, self._earlier[kind.name]
         others = [*self.ledger.rivals(kind.name, [file], policy), *earlier]

@@ -15,11 +15,12 @@ from typing import Any
 
 from metadata.cures import cure_for
 from metadata.database.models import SourceFile
-from metadata.database.states import FileState, FlushReason
+from metadata.database.states import FileState
 from metadata.errors import FileRefused, LemonadeError, UsageError
 from metadata.files.folders import move, reason_path
 from metadata.files.moves import sync_folders
 from metadata.files.names import parse_name
+from metadata.files.os_errors import waited_out
 from metadata.ledger.life import files_by_id, find_files
 from metadata.ledger.values import HeldClaim
 from metadata.logs import Event, get_logger
@@ -28,6 +29,7 @@ from watcher.app import App
 from watcher.intake.careful_digest import digest_file
 from watcher.intake.round import GROUP_FILES
 from watcher.intake.scan_result import ScanResult
+from watcher.verbs.by_name import AfterFlush
 from watcher.work.answers import flush_answer
 from watcher.work.flush_report import FlushReport
 from watcher.work.work import Work
@@ -115,10 +117,10 @@ def _judge(row: SourceFile, types: Sequence[FileType]) -> tuple[FileType | None,
     return kind, ""
 
 
-def retry(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Take the chosen files back into processing/, flush their types and tell what became of each."""
+def retry(work: Work, arguments: dict[str, Any]) -> AfterFlush:
+    """Take the chosen files back into processing/; when their types were flushed, tell what became of each."""
     taken = take(work, arguments)
-    return answer(work.app, taken, work.flush(taken.types, FlushReason.REQUEST))
+    return AfterFlush(taken.types, lambda report: answer(work.app, taken, report))
 
 
 def take(work: Work, arguments: dict[str, Any]) -> RetryChoice:
@@ -161,7 +163,9 @@ def _take(
                 work.outage.wait_out(sync_folders, [*into, *out_of])
                 app.ledger.retry_many(claims)
     for row, kind in taken:
-        reason_path(Path(row.path), row.id).unlink(missing_ok=True)
+        reason = reason_path(Path(row.path), row.id)
+        with waited_out(f"removing {reason}", "remove it yourself; the file is claimed"):
+            reason.unlink(missing_ok=True)
         log.info(
             Event.FILE_RETRIED,
             file_id=row.id,

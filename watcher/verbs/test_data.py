@@ -143,14 +143,14 @@ class Generator:
 
 
 def _event(rng: Random, around: datetime) -> dict[str, Any]:
-    kind = rng.choice(_EVENTS)
+    event_type = rng.choice(_EVENTS)
     return _with_gaps(
         rng,
         {"vehicle_id": _vehicle(rng), "event_time": _time(rng, around)},
         {
             "event_source": rng.choice(_SOURCES),
-            "event_type": kind,
-            "event_value": _event_value(rng, kind),
+            "event_type": event_type,
+            "event_value": _event_value(rng, event_type),
             "event_extra_data": {
                 "latitude": round(rng.uniform(47.3, 54.9), 5),
                 "longitude": round(rng.uniform(6.1, 14.9), 5),
@@ -161,14 +161,14 @@ def _event(rng: Random, around: datetime) -> dict[str, Any]:
     )
 
 
-def _event_value(rng: Random, kind: str) -> str | int | float:
-    if kind == "speed":
+def _event_value(rng: Random, event_type: str) -> str | int | float:
+    if event_type == "speed":
         return round(rng.uniform(0, 130), 1)
-    if kind == "fuel_level":
+    if event_type == "fuel_level":
         return rng.randint(0, 100)
-    if kind == "door_opened":
+    if event_type == "door_opened":
         return rng.choice(_DOORS)
-    if kind == "refuelled":
+    if event_type == "refuelled":
         return f"{rng.uniform(10, 80):.2f} l"
     return "ok" if rng.random() < 0.5 else rng.randint(0, 3)
 

@@ -11,9 +11,10 @@ import pytest
 from reports import HOSTILE, a_report, an_error
 
 from watcher.report.charts import Bar, ChartColumn, ChartPart, Charts
-from watcher.report.page import MOST_ROWS, page
+from watcher.report.html_pieces import MOST_ROWS
+from watcher.report.page import page
 from watcher.report.values import Report
-from watcher.show import shown
+from watcher.terminal.output import shown
 
 _VOID = {"meta", "br"}
 

@@ -16,8 +16,10 @@ from metadata.types.field_types import PLAIN_TYPES
 from metadata.types.file_type import TypeStatus
 from metadata.types.json_schema import schema_text, types_schema
 from metadata.types.parse_file import TYPES_FILE_KEYS, parse_type
-from watcher.commands.types.files import read
-from watcher.commands.types.types import types
+from watcher.cli import VerbGroup
+from watcher.terminal.types_files import read_types_file
+
+TYPES = VerbGroup("types", verb="types")
 
 ROOT = Path(__file__).resolve().parents[3]
 FILE = ROOT / "docs/types.schema.json"
@@ -94,7 +96,7 @@ def a_field(**changes: Any) -> dict[str, Any]:
 
 def test_the_file_for_editors_is_what_the_code_says() -> None:
     """docs/types.schema.json is current; `lemonade types schema` prints the same."""
-    printed = CliRunner().invoke(types, ["schema"])
+    printed = CliRunner().invoke(TYPES, ["schema"])
     assert printed.exit_code == 0
     assert FILE.read_text(encoding="utf-8") == schema_text() == printed.output, (
         "write it anew: lemonade types schema > docs/types.schema.json"
@@ -187,4 +189,4 @@ def test_types_file_may_say_where_its_schema_is(tmp_path: Path) -> None:
     """`$schema` is for the editor; the type is registered without it."""
     path = tmp_path / "x.json"
     path.write_text(json.dumps({"$schema": "types.schema.json", **a_type()}), encoding="utf-8")
-    assert read(path) == a_type()
+    assert read_types_file(path) == a_type()

@@ -1,1 +1,1 @@
-"""The sub-verbs of `lemonade types`."""
+"""`lemonade types`: file types, their names, their fields, where their rows go; a file a sub-verb, and nothing else."""

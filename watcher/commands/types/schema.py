@@ -1,4 +1,4 @@
-"""`lemonade types schema`: the JSON Schema of types files."""
+"""`lemonade types schema`: the JSON Schema of types files, for editors."""
 
 from __future__ import annotations
 

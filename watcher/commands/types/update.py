@@ -1,4 +1,4 @@
-"""`lemonade types update`: a change of a type, shown before it is made."""
+"""`lemonade types update`: change a type, after a look at what would change."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.commands.types.files import agree, perform, read, say
-from watcher.show import JSON_OPTION, print_json, shown
+from watcher.terminal.output import JSON_OPTION, print_json, shown
+from watcher.terminal.planned_update import changes_as_json, tell_changes
+from watcher.terminal.questions import agree
+from watcher.terminal.types_files import read_types_file, say_done
+from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from metadata.registry.planned_update import Update
     from watcher.app import App
+    from watcher.work.work import Work
+
+DONE_BY = DaemonThread.MAIN
 
 
 @click.command()
@@ -55,23 +61,18 @@ def update(
     operation = f"updating {file_type}"
     if path is None and not adopted and not backfill:
         raise UsageError(f"{operation}: say what changes, with --file, --adopt or --backfill")
-    raw = read(path) if path is not None else {}
-    if adopted:
-        from watcher.verbs.adopt import with_adopted
-
-        raw = with_adopted(app, file_type, raw, adopted)
+    raw = _raw(app, file_type, path, adopted)
     planned = app.registry.plan_update(file_type, raw)
+    told = changes_as_json(planned) | {"updated": False, "backfill": None}
     if not as_json:
-        tell(planned)
-    if planned.faults or dry_run:
-        if as_json:
-            print_json(as_told(planned) | {"updated": False, "backfill": None})
-        if dry_run:
-            raise click.exceptions.Exit(1 if planned.faults else 0)
-        planned.check(operation)
+        tell_changes(planned)
+    elif planned.faults or dry_run:
+        print_json(told)
+    if dry_run:
+        raise click.exceptions.Exit(1 if planned.faults else 0)
+    planned.check(operation)
     if backfill and not as_json:
         click.echo("backfill: what was rescued of old rows goes into the columns of its fields")
-    told = as_told(planned) | {"updated": False, "backfill": None}
     if planned.is_change or backfill:
         try:
             agree(operation, f"Change {shown(file_type)}?", yes)
@@ -79,56 +80,48 @@ def update(
             if as_json:
                 print_json(told)
             raise
+    told |= _change(app, file_type, planned, raw, backfill=backfill, as_json=as_json)
+    if as_json:
+        print_json(told)
+
+
+def _raw(app: App, file_type: str, path: Path | None, adopted: tuple[str, ...]) -> dict[str, Any]:
+    """The keys of a types file that change, with a field more for each key that is adopted."""
+    raw = read_types_file(path) if path is not None else {}
+    if adopted:
+        from watcher.verbs.adopt import with_adopted
+
+        raw = with_adopted(app, file_type, raw, adopted)
+    return raw
+
+
+def _change(
+    app: App, file_type: str, planned: Update, raw: dict[str, Any], *, backfill: bool, as_json: bool
+) -> dict[str, Any]:
+    """Have it done, the change and then the backfill; what became of them."""
+    from watcher.verbs.daemon_or_here import perform
+
+    told: dict[str, Any] = {}
     if planned.is_change:
         version = planned.old.schema_version if planned.old else None
         answer = perform(app, "types.update", {"file_type": file_type, "raw": raw, "version": version})
         told |= {"updated": True, "schema_version": answer["schema_version"]}
         if not as_json:
-            say(answer, "updated")
+            say_done(answer, "updated")
     if backfill:
         told["backfill"] = perform(app, "backfill", {"file_type": file_type})
         if not as_json:
             _tell_backfill(told["backfill"])
-    if as_json:
-        print_json(told)
+    return told
 
 
-def tell(planned: Update) -> None:
-    """The diff for people: what changes, then what is refused and why."""
-    name, old, new = planned.new.name, planned.old, planned.new.schema_version
-    if planned.is_new:
-        fields = ", ".join(field.name for field in planned.new.definition.fields) if planned.new.definition else ""
-        click.echo(f"{shown(name)}: a new type into {planned.new.table_name}, {planned.new.status}: {shown(fields)}")
-    elif old is None:
-        click.echo(f"{shown(name)}: its row cannot be read; all of it is replaced, as version {new}")
-    elif not planned.changes:
-        click.echo(f"{shown(name)}: nothing changes, its schema is version {old.schema_version}")
-    else:
-        versions = f"version {old.schema_version} -> {new}" if planned.has_new_version else f"version {new} stays"
-        click.echo(f"{shown(name)}, {versions}")
-    for change in planned.changes:
-        if change.refused is None:
-            click.echo(f"  {shown(change.what)}")
-    for change in planned.changes:
-        if change.refused is not None:
-            click.echo(f"  refused: {shown(change.line())}")
-    for conflict in planned.conflicts:
-        click.echo(f"  refused: {shown(conflict)}")
+def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
+    """`file_type`, `raw`: the keys to change, `version`: the one that the type is expected to have."""
+    from watcher.verbs.type_answer import type_answer
 
-
-def as_told(planned: Update) -> dict[str, Any]:
-    """The diff for programs."""
-    return {
-        "file_type": planned.new.name,
-        "is_new": planned.is_new,
-        "version_before": planned.old.schema_version if planned.old else None,
-        "schema_version": planned.new.schema_version,
-        "changes": [
-            {"part": change.part, "field": change.field, "what": change.what, "refused": change.refused}
-            for change in planned.changes
-        ],
-        "conflicts": list(planned.conflicts),
-    }
+    registry = work.app.registry
+    kind = registry.update(arguments["file_type"], arguments["raw"], version=arguments.get("version"))
+    return type_answer(kind)
 
 
 def _tell_backfill(answer: dict[str, Any]) -> None:

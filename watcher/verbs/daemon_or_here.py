@@ -36,7 +36,7 @@ def perform(app: App, verb: str, arguments: dict[str, Any], *, wait: bool = True
 
 def do_under_lock(app: App, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Recover, then do `verb`, in this process, whose lock the caller holds; ends Spark if it was started."""
-    from watcher.verbs.do import do
+    from watcher.verbs.by_name import do
     from watcher.work.work import Work
 
     work = Work(app, pause=_pause, draining=lambda: False)

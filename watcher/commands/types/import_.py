@@ -1,37 +1,23 @@
-"""`lemonade types export` and `import`: types from one environment to another."""
+"""`lemonade types import`: make types what they are in an exported file."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from watcher.commands.types.files import agree, perform, read
-from watcher.commands.types.update import as_told, tell
-from watcher.show import JSON_OPTION, print_json
+from watcher.terminal.output import JSON_OPTION, print_json
+from watcher.terminal.planned_update import changes_as_json, tell_changes
+from watcher.terminal.questions import agree
+from watcher.terminal.types_files import read_types_file
+from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
+    from watcher.work.work import Work
 
-
-@click.command("export")
-@click.argument("file_types", metavar="[TYPE…]", nargs=-1)
-@click.option("--file", "path", type=click.Path(path_type=Path), help="Write to this file, not to standard output.")
-@click.pass_obj
-def export(app: App, file_types: tuple[str, ...], path: Path | None) -> None:
-    """Types (all that have a schema, or these) as one JSON document, which `types import` reads elsewhere."""
-    from metadata.errors import UsageError
-
-    text = json.dumps(app.registry.export(file_types), indent=2, ensure_ascii=False)
-    if path is None:
-        click.echo(text)
-        return
-    try:
-        path.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"writing {path}: {error.strerror}; give a path that can be written") from error
+DONE_BY = DaemonThread.MAIN
 
 
 @click.command("import")
@@ -47,15 +33,16 @@ def import_(app: App, path: Path, dry_run: bool, yes: bool, as_json: bool) -> No
     are. Done again it changes nothing.
     """
     from metadata.errors import ConfigurationError, UsageError
+    from watcher.verbs.daemon_or_here import perform
 
-    document = read(path)
+    document = read_types_file(path)
     planned = app.registry.import_all(document, dry_run=True)
     changes = any(each.is_change for each in planned)
     faults = [f"{each.new.name}: {fault}" for each in planned for fault in each.faults]
-    told = {"types": [as_told(each) for each in planned], "imported": False}
+    told = {"types": [changes_as_json(each) for each in planned], "imported": False}
     if not as_json:
         for each in planned:
-            tell(each)
+            tell_changes(each)
     elif faults or dry_run:
         print_json(told)
     if dry_run:
@@ -75,3 +62,9 @@ def import_(app: App, path: Path, dry_run: bool, yes: bool, as_json: bool) -> No
             click.echo(f"imported: {', '.join(answer['changed']) or 'nothing to change'}")
     if as_json:
         print_json(told)
+
+
+def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
+    """`document`: as `types export` writes it."""
+    planned = work.app.registry.import_all(arguments["document"])
+    return {"changed": [each.new.name for each in planned if each.is_change]}
