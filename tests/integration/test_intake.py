@@ -44,7 +44,7 @@ class Gatehouse(Workshop):
     @property
     def intake(self) -> Intake:
         """The intake of the process at work."""
-        return self.work.intake
+        return self.work.gathering.intake
 
     def put(self, name: str = EVENTS, body: bytes = BODY, folder: Path | None = None) -> Path:
         """A producer writes a file in place, of bytes of any kind."""
@@ -440,7 +440,7 @@ def test_a_held_file_that_somebody_removed_is_told(house: Gatehouse) -> None:
     house.put("truck_20260115120000.json")
     house.scan_settled()
     (house.source / "held/truck/truck_20260115120000.json").unlink()
-    house.begin().intake.release_held(house.types)
+    house.begin().gathering.intake.release_held(house.types)
     assert house.row("truck_20260115120000.json").state == FileState.MISSING
 
 
