@@ -28,7 +28,9 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: $(STAMP)
 	@$(BIN)/lemonade demo
 
+# Compiled once beforehand: the suite starts hundreds of processes, and some environments keep them from keeping bytecode.
 test: $(STAMP)
+	@$(BIN)/python -m compileall -q metadata processors watcher tests
 	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 soak: $(STAMP)

@@ -30,8 +30,8 @@ from pathlib import Path
 
 from metadata.database.models import Batch, Operation, SourceFile
 from metadata.database.states import FileState
+from metadata.files.cut_off_moves import find_moved
 from metadata.files.digest import holds
-from metadata.files.ends import find_moved
 from metadata.files.folders import move
 from metadata.files.missing_files import tell_missing
 from metadata.files.os_errors import world_fault

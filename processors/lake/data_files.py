@@ -6,7 +6,7 @@ The partition of a table by `date` is known before a row is looked at; other par
 from __future__ import annotations
 
 import uuid
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -107,14 +107,14 @@ class Output:
         task_id = (self._task.attempt * 10**5 + self._task.task) * 10**8 + len(self._written)
         batch_id, key = uuid.UUID(self._task.batch_id), self._partitions.key(value)
         task = WriteTask(batch_id, task_id, self._rows_schema, pending.batches, partition_key=key)
-        self._written += write_data_files(self._io, self._metadata, task, self._name)
+        self._written += write_data_files(self._io, self._metadata, [task], self._name)
 
 
-def write_data_files(io: FileIO, metadata: TableMetadata, task: WriteTask, name: str) -> list[DataFile]:
-    """Rows of one partition as data files of table `name`; WorldFault when the warehouse does not take them."""
+def write_data_files(io: FileIO, metadata: TableMetadata, tasks: Iterable[WriteTask], name: str) -> list[DataFile]:
+    """Rows of a partition each as data files of table `name`; WorldFault when the warehouse does not take them."""
     cure = "check the warehouse's disk for space and rights, or the network"
     with waited_out(f"writing data files of {name}", cure, code="warehouse_away"):
-        return list(write_file(io, metadata, iter([task])))
+        return list(write_file(io, metadata, iter(tasks)))
 
 
 class _Partitions:

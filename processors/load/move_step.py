@@ -13,8 +13,8 @@ from metadata.cures import cure_for, error_json
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import BytesChanged, WorldFault
+from metadata.files.cut_off_moves import find_moved
 from metadata.files.digest import holds
-from metadata.files.ends import find_moved
 from metadata.files.folders import Folders, move_or_finish, name_with_id, write_reason
 from metadata.files.missing_files import tell_missing
 from metadata.files.moves import sync_folders

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual, Or
-from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow, write_file
+from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.partitioning import PartitionField, PartitionFieldValue, PartitionKey, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import FileScanTask, WriteTask
@@ -34,6 +34,7 @@ from metadata.types.config import SummaryConfig
 from metadata.types.definition import Definition
 from metadata.types.file_type import FileType
 from processors.decode.schema import iceberg_schema
+from processors.lake.data_files import write_data_files
 from processors.lake.handle import TableHandle
 from processors.lake.lake import Lake
 from processors.lake.table_evolution import former_names
@@ -293,7 +294,7 @@ def write_days(task: WriteDaysTask) -> list[tuple[date, DataFile]]:
             )
 
     days = [day for day, _ in task.days]
-    return list(zip(days, write_file(io, metadata, jobs()), strict=True))
+    return list(zip(days, write_data_files(io, metadata, jobs(), task.handle.name), strict=True))
 
 
 def _at_most(files: Sequence[FileScanTask], rows: int) -> Iterator[list[FileScanTask]]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from metadata.clock import Clock
 from metadata.database.states import BatchState
+from metadata.files.cut_off_moves import names_at_end
 from metadata.files.digest import digest_of_file
-from metadata.files.ends import names_at_end
 from metadata.files.folders import Folders
 from metadata.files.os_errors import world_fault
 from metadata.ledger.batch_receipt import Rebuilding, Receipt

@@ -110,7 +110,7 @@ def rewrite(task: RewriteTask) -> list[RewriteResult]:
                 record_batches=changed.left.to_batches(),
                 partition_key=_partition_of(file.file, metadata),
             )
-            (written,) = write_data_files(io, metadata, write, task.handle.name)
+            (written,) = write_data_files(io, metadata, [write], task.handle.name)
             if written.record_count != len(changed.left):
                 raise Fatal(
                     f"rewriting {file.file.file_path}: {len(changed.left)} rows were to be written, but the new data "

@@ -20,9 +20,10 @@ from workshop import Workshop
 
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.read.query import QueryEngine
-from watcher.commands.types.list_ import list_
+from watcher.cli import VerbGroup
 from watcher.verbs.by_name import do
 
+TYPES = VerbGroup("types", verb="types")
 DAYS_AFTER = datetime(2026, 12, 1, 12, tzinfo=UTC)
 EVENTS, STATUS, ORDERS = "raw_data.vehicle_events", "raw_data.vehicle_status", "raw_data.orders"
 ORDERS_TYPE: dict[str, Any] = {
@@ -124,7 +125,7 @@ def test_its_rows_are_read(shop: Workshop) -> None:
 
 def test_its_types_are_listed(shop: Workshop) -> None:
     """The two built-in types, the one that was added with its second version, and the one that holds files."""
-    listed = json.loads(CliRunner().invoke(list_, ["--json"], obj=shop.app, catch_exceptions=False).stdout)
+    listed = json.loads(CliRunner().invoke(TYPES, ["list", "--json"], obj=shop.app, catch_exceptions=False).stdout)
     assert {each["file_type"]: (each["status"], each["schema_version"]) for each in listed} == {
         "vehicle_events": ("active", 1),
         "vehicle_status": ("active", 1),

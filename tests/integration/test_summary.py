@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 import pyarrow as pa
@@ -13,7 +15,7 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from workshop import Workshop
 
 from metadata.database.models import SummaryDay
-from metadata.errors import UsageError
+from metadata.errors import UsageError, WorldFault
 from metadata.ids import new_id
 from metadata.ledger.summary_days import touch_days
 from metadata.settings import Settings
@@ -22,6 +24,7 @@ from metadata.types.file_type import FileType, TypeStatus, table_identifier
 from metadata.types.parse_config import parse_config
 from metadata.types.parse_definition import parse_definition
 from processors.decode.schema import iceberg_schema, partition_spec
+from processors.lake import data_files as writing
 from processors.read import summary as module
 from processors.read.summary import SummaryResult, build_days
 
@@ -190,6 +193,24 @@ def test_rows_count_by_event_time_wherever_the_file_name_put_them(shop: SummaryS
     shop.build(EVENTS, DAY)
 
     assert shop.summary() == [("a", DAY, at("12:00"), "early")]
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EIO, "warehouse_away")])
+def test_a_disk_that_does_not_take_a_summary_is_waited_for(
+    shop: SummaryShop, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+) -> None:
+    """It is the world's fault, as while a batch is loaded; nothing was changed, and it goes once there is room."""
+    shop.fill(EVENTS, [event("a", at("08:00"))])
+
+    def refuse(*_args: Any) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch, pytest.raises(WorldFault, match="writing data files of summary") as fault:
+        patch.setattr(writing, "write_file", refuse)
+        shop.build(EVENTS, DAY)
+    assert (fault.value.code, shop.summary()) == (code, [])
+    shop.build(EVENTS, DAY)
+    assert shop.summary() == [("a", DAY, at("08:00"), "start")]
 
 
 @pytest.mark.parametrize("at_once", [1, 1_000_000])

@@ -15,7 +15,7 @@ from watcher.terminal.output import JSON_OPTION, print_json
 
 if TYPE_CHECKING:
     from watcher.app import App
-    from watcher.verbs.test_data import Generated
+    from watcher.verbs.made_up_files import Generated
 
 
 @click.command()
@@ -58,7 +58,7 @@ def generate(
     Without --no-cleanup it starts from nothing: source files, tables, catalog and ledger of these settings are deleted,
     then everything is initialised again. It asks first, and refuses while a daemon runs.
     """
-    from watcher.verbs.test_data import Generator
+    from watcher.verbs.made_up_files import Generator
 
     if interval is not None and not continuous:
         raise UsageError("generating: --interval goes with --continuous")

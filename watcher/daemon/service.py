@@ -26,9 +26,9 @@ from metadata.retry_policy import WORLD
 from watcher.app import App
 from watcher.daemon.due_work import DueWork
 from watcher.daemon.flags import Flags
-from watcher.daemon.full_buffers import FullBuffers
 from watcher.daemon.job_thread import JobThread
 from watcher.daemon.jobs import Call
+from watcher.daemon.queued_flushes import QueuedFlushes
 from watcher.daemon.requests_in_hand import RequestsInHand
 from watcher.daemon.schedule import Due
 from watcher.daemon.signals import drained_by_signals
@@ -63,7 +63,7 @@ class Service:
         self.summaries = JobThread("summary", self.flags, self.work.outage)
         self.requests = RequestsInHand(self.work, self.batches, self.summaries)
         self.due_work = DueWork(self.work, self.flags, self.batches, self.summaries)
-        self.full_buffers = FullBuffers(self.work, self.flags, self.batches)
+        self.queued_flushes = QueuedFlushes(self.work, self.flags, self.batches)
         self._last_scan = ScanResult()
 
     def run(self) -> int:
@@ -140,11 +140,11 @@ class Service:
         full = full or asked or nominations.overflowed or any(what is not Due.SUMMARY for what, _ in due)
         snapshot = self.work.read_registry()
         scan = self._scan(snapshot, nominations, full)
-        self.full_buffers.count()
+        self.queued_flushes.count()
         for moment in due:
             self.due_work.act(moment, snapshot)
         self.requests.flush(snapshot, scan)
-        self.full_buffers.hand_over(snapshot)
+        self.queued_flushes.hand_over(snapshot)
         return min(scan.next_look_seconds or _LONGEST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS)
 
     def _scan(self, snapshot: RegistrySnapshot, nominations: Nominations, full: bool) -> ScanResult:

@@ -16,7 +16,7 @@ from metadata.cures import cure_for, error_json
 from metadata.database.models import SourceFile
 from metadata.database.states import FileState
 from metadata.errors import FileRefused
-from metadata.files.ends import find_moved
+from metadata.files.cut_off_moves import find_moved
 from metadata.files.folders import move_or_finish, write_reason
 from metadata.files.missing_files import tell_missing
 from metadata.files.names import parse_name, safe_name

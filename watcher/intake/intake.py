@@ -160,7 +160,7 @@ class Intake:
                 "or run: lemonade init",
                 code="folder_away",
             )
-        round_ = Round(self.ledger, folders.source_data)
+        round_ = Round(self.ledger)
         try:
             yield round_
         finally:

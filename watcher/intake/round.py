@@ -16,7 +16,6 @@ from metadata.files.moves import sync_folders
 from metadata.ledger.ledger import Ledger
 from metadata.ledger.values import HeldClaim, NewFile
 from metadata.logs import Event, Severity, alert, get_logger
-from watcher.intake.folder_faults import folders_answer
 from watcher.intake.returned import mark_returned
 from watcher.intake.scan_result import ScanResult
 
@@ -45,9 +44,8 @@ class Line:
 class Round:
     """Collects rows, and lines that tell of them, and writes them in groups; `write` at the end brings the rest."""
 
-    def __init__(self, ledger: Ledger, source_data: Path) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.source_data = source_data
         self.result = ScanResult()
         self.flood: list[str] = []  #: prefixes of files that stay in incoming/, one too many unknown types
         self._touched: dict[Path, None] = {}
@@ -73,8 +71,7 @@ class Round:
         """Bring what is collected on record. Raises WorldFault; what it did not write is adopted later."""
         touched, rows, releases, lines = self._touched, self._rows, self._releases, self._lines
         self._touched, self._rows, self._releases, self._lines = {}, [], [], []
-        with folders_answer("syncing folders below", self.source_data):
-            sync_folders(touched)
+        sync_folders(touched)
         self.ledger.add_many(rows)
         mark_returned(self.ledger, rows)
         self.ledger.claim_held_many(releases)

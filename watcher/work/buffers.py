@@ -4,10 +4,10 @@ Four things do, each with its `FlushReason`:
 
 - **size**: FLUSH_MAX_FILES files or FLUSH_MAX_BYTES bytes wait, or what the type's own config says: `due`, here;
 - **age**: its oldest file has waited FLUSH_MAX_AGE_SECONDS: `due`, here; the daemon asks at each look
-  (`watcher.daemon.full_buffers`);
+  (`watcher.daemon.queued_flushes`);
 - **hour**: a UTC hour has struck: `watcher.daemon.schedule.due`; the flush of every buffer is put in line by
   `watcher.daemon.due_work`;
-- **request**: somebody asked: `watcher.daemon.requests_in_hand`, and `watcher.verbs.do` where no daemon runs.
+- **request**: somebody asked: `watcher.daemon.requests_in_hand`, and `watcher.verbs.flush` where no daemon runs.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,11 +54,11 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_lines_are_said_once_their_rows_are_written(
-    ledger: Rows, tmp_path: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
+    ledger: Rows, clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing is said before; a full group is written at once, the rest at the end."""
     caplog.set_level("INFO", logger="lemonade")
-    made = Round(ledger, tmp_path)  # type: ignore[arg-type] # a stand-in
+    made = Round(ledger)  # type: ignore[arg-type] # a stand-in
     for number in range(1, rounds.GROUP_FILES + 3):
         made.add(arrived(clock), Line(Event.FILE_CLAIMED, {"number": number}))
         assert len(said(caplog)) == (rounds.GROUP_FILES if number >= rounds.GROUP_FILES else 0)
@@ -69,11 +68,11 @@ def test_lines_are_said_once_their_rows_are_written(
 
 
 def test_nothing_is_said_of_rows_that_were_not_written(
-    ledger: Rows, tmp_path: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
+    ledger: Rows, clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nor later: the files are adopted, and told of then."""
     caplog.set_level("INFO", logger="lemonade")
-    made = Round(ledger, tmp_path)  # type: ignore[arg-type] # a stand-in
+    made = Round(ledger)  # type: ignore[arg-type] # a stand-in
     made.add(arrived(clock), Line(Event.FILE_CLAIMED, {}))
     ledger.is_away = True
     with pytest.raises(WorldFault):

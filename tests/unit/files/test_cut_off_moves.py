@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from metadata.files.cut_off_moves import find_moved
 from metadata.files.digest import digest_of, holds
-from metadata.files.ends import find_moved
 from metadata.files.folders import move
 
 NAME, FILE_ID = "a_20260115120000.json", "0190a5d2-0000-7000-8000-0000000000ab"

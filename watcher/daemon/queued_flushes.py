@@ -13,7 +13,7 @@ from watcher.work.flush_report import FlushReport
 from watcher.work.work import Work
 
 
-class FullBuffers:
+class QueuedFlushes:
     """Looks at every buffer once a look. A type whose flush is queued or under way is left alone."""
 
     def __init__(self, work: Work, flags: Flags, batches: JobThread) -> None:
