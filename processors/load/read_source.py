@@ -7,23 +7,21 @@ it is at fault is decided here.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 from metadata.errors import FileRefused, WorldFault
-from metadata.files.digest import digest_of
+from metadata.files.digest import digest_of, digest_up_to
 from metadata.files.os_errors import world_fault
 from metadata.files.suffixes_and_codecs import Codec
 from metadata.ledger.values import FileOutcome
 from processors.decode.decompress import decompress
-
-_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -88,13 +86,9 @@ def _read(source: SourceInput) -> bytes | FileOutcome:
     return content
 
 
-def _changed(source: SourceInput, file: BinaryIO) -> FileOutcome:
+def _changed(source: SourceInput, file: RawIOBase) -> FileOutcome:
     """Digest a file of another size than was claimed, whatever that size is."""
-    digest, size = hashlib.sha256(), 0
-    while piece := file.read(_MIB):
-        digest.update(piece)
-        size += len(piece)
-    return _changed_to(source, digest.hexdigest(), size)
+    return _changed_to(source, *digest_up_to(file, sys.maxsize))
 
 
 def _changed_to(source: SourceInput, digest: str, size: int) -> FileOutcome:
