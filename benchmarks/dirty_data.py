@@ -20,7 +20,7 @@ from main_job import EVENTS, Bench, Shape, machine, settings_in
 from metadata.logs import configure
 from processors.spark.spark_runner import SparkRunner
 from watcher.app import App
-from watcher.verbs.made_up_files import document, records, spoil
+from watcher.deeds.made_up_files import document, records, spoil
 
 START = datetime(2026, 1, 15, tzinfo=UTC)
 

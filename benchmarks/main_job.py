@@ -31,7 +31,7 @@ from metadata.logs import configure
 from metadata.settings import Settings
 from processors.spark.spark_runner import SparkRunner
 from watcher.app import App
-from watcher.verbs.made_up_files import KINDS, document, records
+from watcher.deeds.made_up_files import KINDS, document, records
 from watcher.work.work import Work
 
 EVENTS = KINDS[0]

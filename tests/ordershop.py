@@ -12,7 +12,7 @@ from metadata.errors import BatchFault
 from metadata.settings import Settings
 from metadata.types.file_type import FileType
 from processors.read.query import QueryEngine
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 
 TABLE = "raw_data.orders"
 ID: dict[str, Any] = {"name": "id", "type": "long", "nullable": False}

@@ -1,8 +1,8 @@
 """The `lemonade` command: what it can do, what its exit codes mean. It alone reads the environment.
 
 Exit codes: 0 done · 1 the answer is "no" · 2 usage · 70 bug · 75 busy, try later · 78 configuration.
-The verbs are the files of `watcher/commands/` (see `watcher.verbs.verb_files`). `lemonade --help` reads a line of each
-and imports none; a verb imports what it needs when it runs, so that no other verb waits for Spark or PyIceberg.
+The verbs are the files of `watcher/commands/` (see `watcher.deeds.command_files`). `lemonade --help` reads a line of
+each and imports none; a verb imports what it needs when it runs, so that no other verb waits for Spark or PyIceberg.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import click
 
 from metadata.errors import LemonadeError, UsageError
+from watcher.deeds.command_files import verb_files
 from watcher.exit_codes import exit_code
-from watcher.verbs.verb_files import verb_files
 
 
 class VerbGroup(click.Group):

@@ -23,7 +23,7 @@ from processors.load.move_step import Settler
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import Rewriter
 from watcher.app import App
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 from watcher.work.work import Work
 
 Moment = tuple[type, str, int, bool]

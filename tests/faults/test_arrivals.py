@@ -20,7 +20,7 @@ from metadata.errors import WorldFault
 from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.load.move_step import Settler
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 
 NOBODY = 65534
 SECOND = "vehicles_events_20260115120001.json"

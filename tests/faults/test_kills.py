@@ -22,7 +22,7 @@ from inprocess import InProcessRunner
 from metadata.database.states import FileState, FlushReason
 from metadata.types.built_in import BUILT_IN
 from watcher.app import App
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 from watcher.work.work import Work
 
 HALFWAY = Path(__file__).parent / "halfway.py"

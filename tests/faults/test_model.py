@@ -58,7 +58,7 @@ from processors.receipts.batches import Receipts
 from processors.receipts.operations import OperationReceipts
 from processors.rewrite.rewriter import Rewriter
 from watcher.app import App
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 from watcher.work.chunks import by_deaths
 from watcher.work.work import Work
 

@@ -33,7 +33,7 @@ from metadata.ledger.ledger import Ledger
 from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 from watcher.work.startup_repair import Action
 
 TABLE = "raw_data.vehicle_events"

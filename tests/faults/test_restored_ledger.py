@@ -27,7 +27,7 @@ from processors.receipts import files as receipt_files
 from processors.receipts.batches import Receipts, sweep_receipts
 from processors.receipts.files import ReceiptFiles
 from watcher.app import App
-from watcher.verbs.undo import undo
+from watcher.deeds.undo import undo
 
 
 @pytest.fixture

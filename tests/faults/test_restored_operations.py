@@ -20,7 +20,7 @@ from metadata.settings import Settings
 from processors.lake.lake import Lake
 from processors.receipts.operations import OperationReceipts
 from watcher.app import App
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from metadata.settings import Settings
 from metadata.types.file_type import FileType
 from processors.lake.lake import Lake
 from watcher.cli import VerbGroup
-from watcher.verbs.adopt import proposals, with_adopted
-from watcher.verbs.by_name import do
+from watcher.deeds.adopt import proposals, with_adopted
+from watcher.deeds.by_name import do
 from watcher.work.startup_repair import Action
 
 TYPES = VerbGroup("types", verb="types")

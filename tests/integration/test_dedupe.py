@@ -14,7 +14,7 @@ from metadata.settings import Settings
 from processors.decode.known_keys import KnownKeys
 from processors.lake.quarantine_table import TABLE
 from processors.load import load_task as worker
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 
 DAY = "vehicles_events_202601151200{:02}.json"
 NEXT_DAY = "vehicles_events_202601161200{:02}.json"

@@ -21,7 +21,7 @@ from workshop import Workshop
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from processors.read.query import QueryEngine
 from watcher.cli import VerbGroup
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 
 TYPES = VerbGroup("types", verb="types")
 DAYS_AFTER = datetime(2026, 12, 1, 12, tzinfo=UTC)

@@ -24,7 +24,7 @@ from metadata.ledger.values import Arrival, FileOutcome, HeldClaim, NewFile
 from metadata.settings import Settings
 from watcher.app import App
 from watcher.commands.explain import explain
-from watcher.verbs.daemon_or_here import perform
+from watcher.deeds.daemon_or_here import perform
 
 NAME = "vehicles_events_20260115120000.json"
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)

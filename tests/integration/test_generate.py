@@ -16,8 +16,8 @@ from metadata.errors import Busy, UsageError
 from metadata.settings import Settings
 from watcher.app import App
 from watcher.commands.generate import generate
+from watcher.deeds.clean import check_can_clean, clean
 from watcher.lock import DaemonLock
-from watcher.verbs.clean import check_can_clean, clean
 
 
 def run(app: App, *arguments: str, **more: str) -> Result:

@@ -25,7 +25,7 @@ from processors.lake.lake import Lake
 from processors.load.decode_step import Decoding
 from processors.load.move_step import Settler
 from processors.rewrite.rewriter import Rewriter
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 from watcher.work.answers import flush_answer
 
 TABLE = "raw_data.vehicle_events"

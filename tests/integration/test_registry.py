@@ -19,7 +19,7 @@ from metadata.settings import Settings
 from metadata.types.built_in import BUILT_IN
 from metadata.types.file_type import TypeStatus, match_type
 from watcher.app import App
-from watcher.verbs.by_name import do
+from watcher.deeds.by_name import do
 from watcher.work.work import Work
 
 FIELDS = [{"name": "id", "type": "string", "nullable": False}, {"name": "at", "type": "timestamp"}]

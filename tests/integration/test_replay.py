@@ -28,8 +28,8 @@ from processors.lake.lake import Lake
 from processors.lake.quarantine_table import TABLE as QUARANTINE
 from watcher.cli import VerbGroup
 from watcher.commands.explain import explain
-from watcher.verbs import replay as replaying
-from watcher.verbs.by_name import do
+from watcher.deeds import replay as replaying
+from watcher.deeds.by_name import do
 
 TABLE = "raw_data.vehicle_events"
 A, B, C = (f"vehicles_events_2026011512000{number}.json" for number in range(3))

@@ -21,12 +21,12 @@ from metadata.ids import new_id
 from metadata.ledger.report_facts import Fingerprint, Period, read_facts
 from watcher.app import App
 from watcher.commands.report import report as command
+from watcher.deeds.replay import discard
+from watcher.deeds.undo import undo
 from watcher.report.make import make_report
 from watcher.report.values import Report
 from watcher.report.verdicts import Extent
 from watcher.report.words import totals
-from watcher.verbs.replay import discard
-from watcher.verbs.undo import undo
 
 TODAY = date(2026, 1, 15)
 """The day of the clock by hand; it is noon."""

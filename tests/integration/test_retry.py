@@ -22,8 +22,8 @@ from metadata.settings import Settings
 from watcher.app import App
 from watcher.commands.retry import retry
 from watcher.daemon.service import Service
-from watcher.verbs import retry as retrying
-from watcher.verbs.daemon_or_here import perform
+from watcher.deeds import retry as retrying
+from watcher.deeds.daemon_or_here import perform
 
 NAME = "vehicles_events_20260115120000.json"
 OTHER = "vehicles_events_20260115120001.json"

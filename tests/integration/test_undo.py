@@ -32,8 +32,8 @@ from processors.load.move_step import Settler
 from processors.rewrite import rewriter as rewrite
 from processors.rewrite.rewriter import Rewriter
 from watcher.commands.undo import undo as undo_command
-from watcher.verbs.by_name import do
-from watcher.verbs.undo import look
+from watcher.deeds.by_name import do
+from watcher.deeds.undo import look
 from watcher.work.work import Work
 
 TABLE = "raw_data.vehicle_events"

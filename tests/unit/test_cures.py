@@ -11,7 +11,7 @@ import pytest
 from metadata.cures import CURES, OTHERWISE, cure_for, error_json
 from metadata.retry_policy import Destination, policies
 from metadata.settings import Settings
-from watcher.verbs.verb_files import verb_files
+from watcher.deeds.command_files import verb_files
 
 ROOT = Path(__file__).resolve().parents[2]
 

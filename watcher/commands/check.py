@@ -15,7 +15,7 @@ from watcher.terminal.output import JSON_OPTION, print_json, shown
 if TYPE_CHECKING:
     from processors.drafts.schema_draft import Draft
     from watcher.app import App
-    from watcher.verbs.check import Checked, CheckedKey, CheckReport, Reason
+    from watcher.deeds.check import Checked, CheckedKey, CheckReport, Reason
 
 
 @click.command()
@@ -28,7 +28,7 @@ def check(app: App, paths: tuple[Path, ...], file_type: str | None, as_json: boo
 
     Exit 1 when any record would be rejected, or any file refused.
     """
-    from watcher.verbs.check import Checker
+    from watcher.deeds.check import Checker
 
     report = Checker(app.settings, app.ledger, app.registry.read()).check(paths, file_type)
     if as_json:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.deeds.by_name import AfterFlush, DaemonThread
 from watcher.terminal.output import JSON_OPTION, print_json, print_table, shown
-from watcher.verbs.by_name import AfterFlush, DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -25,7 +25,7 @@ DONE_BY = DaemonThread.BATCHES
 @click.pass_obj
 def flush(app: App, types: tuple[str, ...], no_wait: bool, as_json: bool) -> None:
     """Load what is in incoming/ now, for the given TYPES or all. Exit 1 when a file could not be loaded."""
-    from watcher.verbs.daemon_or_here import perform
+    from watcher.deeds.daemon_or_here import perform
 
     answer = perform(app, "flush", {"types": list(types)}, wait=not no_wait)
     if "request_id" in answer:
@@ -40,7 +40,7 @@ def flush(app: App, types: tuple[str, ...], no_wait: bool, as_json: bool) -> Non
 
 def do(work: Work, arguments: dict[str, Any]) -> AfterFlush:
     """`types`: their names, or none for all. The daemon's main thread, which scans anyway, hands it over itself."""
-    from watcher.verbs.flush import flush
+    from watcher.deeds.flush import flush
 
     return flush(work, arguments)
 

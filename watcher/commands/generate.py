@@ -15,7 +15,7 @@ from watcher.terminal.output import JSON_OPTION, print_json
 
 if TYPE_CHECKING:
     from watcher.app import App
-    from watcher.verbs.made_up_files import Generated
+    from watcher.deeds.made_up_files import Generated
 
 
 @click.command()
@@ -58,7 +58,7 @@ def generate(
     Without --no-cleanup it starts from nothing: source files, tables, catalog and ledger of these settings are deleted,
     then everything is initialised again. It asks first, and refuses while a daemon runs.
     """
-    from watcher.verbs.made_up_files import Generator
+    from watcher.deeds.made_up_files import Generator
 
     if interval is not None and not continuous:
         raise UsageError("generating: --interval goes with --continuous")
@@ -101,8 +101,8 @@ def _print(made: list[Generated]) -> None:
 
 def _start_again(app: App, yes: bool) -> None:
     """Delete and initialise, after asking."""
+    from watcher.deeds.clean import check_can_clean, clean, places
     from watcher.lock import DaemonLock, daemon_pid
-    from watcher.verbs.clean import check_can_clean, clean, places
 
     check_can_clean(app.settings)
     pid = daemon_pid(app.settings)

@@ -21,8 +21,8 @@ def recover(app: App, dry_run: bool, as_json: bool) -> None:
 
     A daemon does this when it starts, so without --dry-run none may run. Exit 1 when something needs a person.
     """
+    from watcher.deeds.daemon_or_here import recover_under_lock, repairs_now
     from watcher.lock import acquire, daemon_pid
-    from watcher.verbs.daemon_or_here import recover_under_lock, repairs_now
     from watcher.work.startup_repair import Action
 
     _ = app.database  # a missing `init` is said before anything is locked

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.deeds.by_name import AfterFlush, DaemonThread
 from watcher.terminal.output import JSON_OPTION, print_json, print_table
-from watcher.verbs.by_name import AfterFlush, DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -53,11 +53,11 @@ def retry(
         "all": everything,
     }
     if dry_run:
-        from watcher.verbs.retry import answer, choose
+        from watcher.deeds.retry import answer, choose
 
         told = answer(app, choose(app, arguments))
     else:
-        from watcher.verbs.daemon_or_here import perform
+        from watcher.deeds.daemon_or_here import perform
 
         told = perform(app, "retry", arguments)
     if as_json:
@@ -68,8 +68,8 @@ def retry(
 
 
 def do(work: Work, arguments: dict[str, Any]) -> AfterFlush:
-    """`files`, `type`, `code`, `since`, `all`: see `watcher.verbs.retry.choose`."""
-    from watcher.verbs.retry import retry
+    """`files`, `type`, `code`, `since`, `all`: see `watcher.deeds.retry.choose`."""
+    from watcher.deeds.retry import retry
 
     return retry(work, arguments)
 

@@ -51,8 +51,8 @@ def _pause(seconds: float) -> bool:
 
 def _run_once(app: App, as_json: bool) -> int:
     from watcher.commands.flush import any_failed, print_flush
+    from watcher.deeds.daemon_or_here import do_under_lock
     from watcher.lock import acquire
-    from watcher.verbs.daemon_or_here import do_under_lock
 
     _ = app.database  # a missing `init` is said before anything is locked
     with acquire(app.settings, "command", "run --once"):

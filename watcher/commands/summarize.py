@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.errors import UsageError
+from watcher.deeds.by_name import DaemonThread
 from watcher.terminal.output import JSON_OPTION, print_json, print_table
-from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -28,7 +28,7 @@ DONE_BY = DaemonThread.SUMMARY
 @click.pass_obj
 def summarize(app: App, day: datetime | None, first: datetime | None, last: datetime | None, as_json: bool) -> None:
     """Build the summary of DAY, of a range of days, or without either of every day whose rows changed since."""
-    from watcher.verbs.daemon_or_here import perform
+    from watcher.deeds.daemon_or_here import perform
 
     if day is not None and (first is not None or last is not None):
         raise UsageError("summarizing: give a day, or --from and --to, not both")
@@ -51,6 +51,6 @@ def summarize(app: App, day: datetime | None, first: datetime | None, last: date
 
 def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     """`from` and `to`: days; without them every day whose rows changed since its summary."""
-    from watcher.verbs.summarize import summarize
+    from watcher.deeds.summarize import summarize
 
     return summarize(work, arguments)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.errors import UsageError
+from watcher.deeds.by_name import DaemonThread
 from watcher.terminal.output import JSON_OPTION, print_json, shown
-from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -30,7 +30,7 @@ def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
     goes to undone/, its days are summarised again; what it had replaced is loaded again. Done twice it changes nothing.
     Exit 1 when nothing of it is loaded.
     """
-    from watcher.verbs.undo import answer, look
+    from watcher.deeds.undo import answer, look
 
     asked = look(app, target)
     if not asked.files:
@@ -38,7 +38,7 @@ def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
     else:
         if not yes:
             _ask(asked.what, asked.rows, asked.quarantined, asked.batch.table_name if asked.batch else "its table")
-        from watcher.verbs.daemon_or_here import perform
+        from watcher.deeds.daemon_or_here import perform
 
         told = perform(app, "undo", {"target": asked.target})
     _tell(told, as_json)
@@ -47,7 +47,7 @@ def undo(app: App, target: str, yes: bool, as_json: bool) -> None:
 
 def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     """`target`: the id of a file or a micro-batch."""
-    from watcher.verbs.undo import undo
+    from watcher.deeds.undo import undo
 
     return undo(work, arguments)
 

@@ -14,8 +14,8 @@ from metadata.logs import Event, get_logger
 from metadata.registry.registry import RegistrySnapshot
 from watcher.daemon.job_thread import JobThread
 from watcher.daemon.jobs import Call, Flush
+from watcher.deeds.by_name import AfterFlush, DaemonThread, Deed, deed_of
 from watcher.intake.scan_result import ScanResult
-from watcher.verbs.by_name import AfterFlush, DaemonThread, Deed, deed_of
 from watcher.work.answers import flush_answer
 from watcher.work.flush_report import FlushReport
 from watcher.work.work import Work, wanted_types

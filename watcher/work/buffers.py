@@ -7,7 +7,7 @@ Four things do, each with its `FlushReason`:
   (`watcher.daemon.queued_flushes`);
 - **hour**: a UTC hour has struck: `watcher.daemon.schedule.due`; the flush of every buffer is put in line by
   `watcher.daemon.due_work`;
-- **request**: somebody asked: `watcher.daemon.requests_in_hand`, and `watcher.verbs.flush` where no daemon runs.
+- **request**: somebody asked: `watcher.daemon.requests_in_hand`, and `watcher.deeds.flush` where no daemon runs.
 """
 
 from __future__ import annotations

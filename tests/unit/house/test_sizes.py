@@ -19,7 +19,7 @@ MANY_ATTRIBUTES = {
     "metadata.database.models.Operation": "a table of the database: an attribute a column",
     "watcher.report.values.ErrorGroup": "an error as `report --json` tells it: an attribute a key",
     "watcher.report.values.Report": "the document of `report --json`: an attribute a key",
-    "watcher.verbs.check.Checked": "a file as `check --json` tells it: an attribute a key",
+    "watcher.deeds.check.Checked": "a file as `check --json` tells it: an attribute a key",
     "metadata.types.field_types.PlainType": "the faces of a plain type: one row of the one table",
     "metadata.types.definition.Field": "the keys of a field as a definition gives them",
     "metadata.types.config.ProcessingConfig": "the keys of a processing config as a types file gives them",

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metadata.errors import UsageError
+from watcher.deeds.by_name import DaemonThread
 from watcher.terminal.chosen_records import choosing, chosen_arguments
 from watcher.terminal.output import JSON_OPTION, shown
 from watcher.terminal.taken_records import tell_taken
-from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -35,7 +35,7 @@ def discard(
 
     RECORDs as `quarantine list` names them, or a choice by option. Exit 1 when nothing was chosen by that.
     """
-    from watcher.verbs.replay import count, shown_totals
+    from watcher.deeds.replay import count, shown_totals
 
     arguments = {**chosen_arguments(**chosen), "records": list(records), "all": everything, "limit": limit}
     totals = count(app, arguments)
@@ -46,7 +46,7 @@ def discard(
         if not sys.stdin.isatty():
             raise UsageError(f"discarding {what}: they are gone then; without a terminal, say --yes")
         click.confirm(f"Throw {what} away?", abort=True, err=True)
-    from watcher.verbs.daemon_or_here import perform
+    from watcher.deeds.daemon_or_here import perform
 
     told = perform(app, "quarantine.discard", arguments)
     tell_taken(told, as_json)
@@ -54,7 +54,7 @@ def discard(
 
 
 def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
-    """`records`, `limit` and what `watcher.verbs.replay.select` takes."""
-    from watcher.verbs.replay import discard
+    """`records`, `limit` and what `watcher.deeds.replay.select` takes."""
+    from watcher.deeds.replay import discard
 
     return discard(work, arguments)

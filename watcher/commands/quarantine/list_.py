@@ -24,7 +24,7 @@ _MESSAGE_WIDTH = 80
 def list_(app: App, /, limit: int, summary: bool, as_json: bool, **chosen: Any) -> None:
     """Rejected records that wait, newest first, each with the name by which `show` takes it. Exit 1: there is none."""
     from processors.change.chosen_records import RejectedRecords
-    from watcher.verbs.replay import select
+    from watcher.deeds.replay import select
 
     records = RejectedRecords(app.lake())
     selection = select(app, chosen_arguments(**chosen), must_choose=False)

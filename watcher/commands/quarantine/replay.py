@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.deeds.by_name import DaemonThread
 from watcher.terminal.chosen_records import choosing, chosen_arguments
 from watcher.terminal.output import JSON_OPTION
 from watcher.terminal.taken_records import tell_taken
-from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -43,12 +43,12 @@ def replay(
     """
     arguments = {**chosen_arguments(**chosen), "records": list(records), "all": everything, "limit": limit}
     if dry_run:
-        from watcher.verbs.daemon_or_here import trial_of_replay
+        from watcher.deeds.daemon_or_here import trial_of_replay
 
         told = trial_of_replay(app, arguments)
     else:
-        from watcher.verbs.daemon_or_here import perform
-        from watcher.verbs.replay import select
+        from watcher.deeds.daemon_or_here import perform
+        from watcher.deeds.replay import select
 
         select(app, arguments, must_choose=True)  # what makes no sense is said before anything is locked
         told = perform(app, "quarantine.replay", arguments)
@@ -57,7 +57,7 @@ def replay(
 
 
 def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
-    """`records`, `limit` and what `watcher.verbs.replay.select` takes."""
-    from watcher.verbs.replay import replay
+    """`records`, `limit` and what `watcher.deeds.replay.select` takes."""
+    from watcher.deeds.replay import replay
 
     return replay(work, arguments)

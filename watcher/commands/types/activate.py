@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.deeds.by_name import DaemonThread
 from watcher.terminal.types_files import read_types_file, say_done
-from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -28,7 +28,7 @@ DONE_BY = DaemonThread.MAIN
 @click.pass_obj
 def activate(app: App, file_type: str, path: Path | None) -> None:
     """Take the type's files, with its draft when it has no schema; those held for it flow at the next scan."""
-    from watcher.verbs.daemon_or_here import perform
+    from watcher.deeds.daemon_or_here import perform
 
     given = {} if path is None else {"raw": read_types_file(path)}
     say_done(perform(app, "types.activate", {"file_type": file_type, **given}), "activated")
@@ -36,6 +36,6 @@ def activate(app: App, file_type: str, path: Path | None) -> None:
 
 def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     """`file_type`, and `raw`: a types file, or without it the draft on the type's record."""
-    from watcher.verbs.type_answer import type_answer
+    from watcher.deeds.type_answer import type_answer
 
     return type_answer(work.app.registry.activate(arguments["file_type"], arguments.get("raw")))

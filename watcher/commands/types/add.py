@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.deeds.by_name import DaemonThread
 from watcher.terminal.types_files import read_types_file, say_done
-from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -28,13 +28,13 @@ DONE_BY = DaemonThread.MAIN
 @click.pass_obj
 def add(app: App, path: Path) -> None:
     """Register the type of a types file and take its files from now on."""
-    from watcher.verbs.daemon_or_here import perform
+    from watcher.deeds.daemon_or_here import perform
 
     say_done(perform(app, "types.add", {"raw": read_types_file(path)}), "registered")
 
 
 def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     """`raw`: a types file."""
-    from watcher.verbs.type_answer import type_answer
+    from watcher.deeds.type_answer import type_answer
 
     return type_answer(work.app.registry.add(arguments["raw"]))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.deeds.by_name import DaemonThread
 from watcher.terminal.types_files import say_done
-from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -21,7 +21,7 @@ DONE_BY = DaemonThread.MAIN
 @click.pass_obj
 def disable(app: App, file_type: str) -> None:
     """Take the type's files no more: new ones are held, claimed ones are still loaded."""
-    from watcher.verbs.daemon_or_here import perform
+    from watcher.deeds.daemon_or_here import perform
 
     say_done(perform(app, "types.disable", {"file_type": file_type}), "disabled")
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.deeds.by_name import DaemonThread
 from watcher.terminal.output import JSON_OPTION, print_json
 from watcher.terminal.planned_update import changes_as_json, tell_changes
 from watcher.terminal.questions import agree
 from watcher.terminal.types_files import read_types_file
-from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from watcher.app import App
@@ -33,7 +33,7 @@ def import_(app: App, path: Path, dry_run: bool, yes: bool, as_json: bool) -> No
     are. Done again it changes nothing.
     """
     from metadata.errors import ConfigurationError, UsageError
-    from watcher.verbs.daemon_or_here import perform
+    from watcher.deeds.daemon_or_here import perform
 
     document = read_types_file(path)
     planned = app.registry.import_all(document, dry_run=True)

@@ -52,7 +52,7 @@ def _draft(app: App, what: Sequence[str], file_type: str | None, root: str | Non
     from metadata.types.file_type import file_type_name
     from processors.drafts.sample import Bounds, gather, keys_of
     from processors.drafts.schema_draft import draft
-    from watcher.verbs.check import source_of
+    from watcher.deeds.check import source_of
     from watcher.work.held_drafts import draft_for
 
     registered = next((kind for kind in app.registry.read().types if kind.name == what[0]), None)
@@ -90,7 +90,7 @@ def _draft_held(app: App, kind: FileType, root: str | None) -> Draft:
 def _data_files(what: Sequence[str]) -> list[Path]:
     """The files, and those in the folders; what is not there is said."""
     from metadata.errors import UsageError
-    from watcher.verbs.check import data_files
+    from watcher.deeds.check import data_files
 
     paths: list[Path] = []
     for each in map(Path, what):

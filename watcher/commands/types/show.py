@@ -101,7 +101,7 @@ def _history_of(app: App, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _proposals(app: App, file_type: str) -> list[dict[str, Any]]:
-    from watcher.verbs.adopt import proposals
+    from watcher.deeds.adopt import proposals
 
     return [each.as_json(file_type) for each in proposals(app, app.registry.get(file_type))]
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from watcher.deeds.by_name import DaemonThread
 from watcher.terminal.output import JSON_OPTION, print_json, shown
 from watcher.terminal.planned_update import changes_as_json, tell_changes
 from watcher.terminal.questions import agree
 from watcher.terminal.types_files import read_types_file, say_done
-from watcher.verbs.by_name import DaemonThread
 
 if TYPE_CHECKING:
     from metadata.registry.planned_update import Update
@@ -89,7 +89,7 @@ def _raw(app: App, file_type: str, path: Path | None, adopted: tuple[str, ...]) 
     """The keys of a types file that change, with a field more for each key that is adopted."""
     raw = read_types_file(path) if path is not None else {}
     if adopted:
-        from watcher.verbs.adopt import with_adopted
+        from watcher.deeds.adopt import with_adopted
 
         raw = with_adopted(app, file_type, raw, adopted)
     return raw
@@ -99,7 +99,7 @@ def _change(
     app: App, file_type: str, planned: Update, raw: dict[str, Any], *, backfill: bool, as_json: bool
 ) -> dict[str, Any]:
     """Have it done, the change and then the backfill; what became of them."""
-    from watcher.verbs.daemon_or_here import perform
+    from watcher.deeds.daemon_or_here import perform
 
     told: dict[str, Any] = {}
     if planned.is_change:
@@ -117,7 +117,7 @@ def _change(
 
 def do(work: Work, arguments: dict[str, Any]) -> dict[str, Any]:
     """`file_type`, `raw`: the keys to change, `version`: the one that the type is expected to have."""
-    from watcher.verbs.type_answer import type_answer
+    from watcher.deeds.type_answer import type_answer
 
     registry = work.app.registry
     kind = registry.update(arguments["file_type"], arguments["raw"], version=arguments.get("version"))

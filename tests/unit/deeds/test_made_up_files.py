@@ -13,7 +13,7 @@ from decoded import decode_file
 from metadata.files.names import is_temporary, parse_name
 from metadata.types.built_in import BUILT_IN
 from metadata.types.parse_definition import parse_definition
-from watcher.verbs.made_up_files import KINDS, Generator, MadeUpType, document, file_name, records, spoil, write_file
+from watcher.deeds.made_up_files import KINDS, Generator, MadeUpType, document, file_name, records, spoil, write_file
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, 500_000, tzinfo=UTC)
 EVENTS = KINDS[0]

@@ -6,7 +6,7 @@ Such a file in `watcher/commands/` has, beside the command that a person types,
   answer, or an `AfterFlush`; it raises LemonadeError. Arguments and answer are plain JSON: they stand in the database.
 - `DONE_BY`: which thread of the daemon does it.
 
-A request that no verb of its own asks for (`backfill` is an option of `types update`) has both in `watcher/verbs/`.
+A request that no verb of its own asks for (`backfill` is an option of `types update`) has both in `watcher/deeds/`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from metadata.errors import UsageError
-from watcher.verbs.verb_files import find_verb_file
+from watcher.deeds.command_files import find_verb_file
 
 if TYPE_CHECKING:
     from metadata.types.file_type import FileType

@@ -36,7 +36,7 @@ def perform(app: App, verb: str, arguments: dict[str, Any], *, wait: bool = True
 
 def do_under_lock(app: App, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Recover, then do `verb`, in this process, whose lock the caller holds; ends Spark if it was started."""
-    from watcher.verbs.by_name import do
+    from watcher.deeds.by_name import do
     from watcher.work.work import Work
 
     work = Work(app, pause=_pause, draining=lambda: False)
@@ -57,7 +57,7 @@ def repairs_now(app: App) -> list[Repair]:
 
 def trial_of_replay(app: App, arguments: dict[str, Any]) -> dict[str, Any]:
     """What a replay of the chosen records would make of them; changes nothing and needs no lock."""
-    from watcher.verbs.replay import try_replay
+    from watcher.deeds.replay import try_replay
     from watcher.work.work import Work
 
     return try_replay(app, Work(app, pause=_pause, draining=lambda: False).walkers.replay, arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from watcher.verbs.by_name import AfterFlush
+from watcher.deeds.by_name import AfterFlush
 from watcher.work.answers import flush_answer
 from watcher.work.work import Work, wanted_types
 

@@ -26,10 +26,10 @@ from metadata.ledger.values import HeldClaim
 from metadata.logs import Event, get_logger
 from metadata.types.file_type import FileType, TypeStatus, match_type
 from watcher.app import App
+from watcher.deeds.by_name import AfterFlush
 from watcher.intake.careful_digest import digest_file
 from watcher.intake.round import GROUP_FILES
 from watcher.intake.scan_result import ScanResult
-from watcher.verbs.by_name import AfterFlush
 from watcher.work.answers import flush_answer
 from watcher.work.flush_report import FlushReport
 from watcher.work.work import Work

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from metadata.errors import Busy
-from watcher.verbs.by_name import DaemonThread
+from watcher.deeds.by_name import DaemonThread
 from watcher.work.work import Work
 
 DONE_BY = DaemonThread.BATCHES

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 import watcher.commands
 from metadata.errors import UsageError
 from watcher import cli
-from watcher.verbs.by_name import DaemonThread, deed_of, do
-from watcher.verbs.verb_files import VerbFile, verb_files
+from watcher.deeds.by_name import DaemonThread, deed_of, do
+from watcher.deeds.command_files import VerbFile, verb_files
 from watcher.work.work import Work
 
 HELP_WIDTH = 64
@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import click
 
-from watcher.verbs.by_name import AfterFlush, DaemonThread
+from watcher.deeds.by_name import AfterFlush, DaemonThread
 
 DONE_BY = DaemonThread.BATCHES
 
